@@ -1,0 +1,504 @@
+//! Errors, by what the caller can do about them.
+
+use crate::protocol::{Contradiction, Place, State};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a call did not do what was asked. Every message says what, where and what next, in one
+/// lower-case sentence, and none holds the content of a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing was changed. A failed call on a handle gives the handle back.
+    #[error(transparent)]
+    Refused(Cause),
+    /// Something was done and the rest was not; the next start, or the same call, goes on.
+    #[error(
+        "stopped part-way while it wanted to {step}, and nothing is lost: {cause}; then run it again"
+    )]
+    Interrupted {
+        /// What was being done.
+        step: &'static str,
+        /// Why it stopped.
+        #[source]
+        cause: Cause,
+    },
+    /// A durable step may or may not have happened; opening again finds out.
+    #[error("it is not known whether it did {step}: {cause}; open the plan again, which finds out")]
+    OutcomeUnknown {
+        /// What was being done.
+        step: &'static str,
+        /// What the engine said.
+        #[source]
+        cause: Cause,
+    },
+    /// What is on disk fits no state; a person decides.
+    #[error(transparent)]
+    Contradiction(Box<Contradicted>),
+    /// What was read back is not what was written; nothing was committed.
+    #[error(transparent)]
+    Verification(Box<Mismatch>),
+    /// Going on would lose something, so it needs an operator's word.
+    #[error("the plan is in state {state}: {why}; {next}")]
+    NeedsApproval {
+        /// The state's name.
+        state: &'static str,
+        /// What would be lost.
+        why: String,
+        /// How to give the word.
+        next: String,
+    },
+}
+
+/// A contradiction, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {next}")]
+pub struct Contradicted {
+    /// The typed contradiction.
+    pub contradiction: Contradiction,
+    /// What was seen, and where.
+    pub what: String,
+    /// What a person can do.
+    pub next: String,
+}
+
+/// A keyspace whose rows in the target are not its pairs in the source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "keyspace '{keyspace}' of source '{source_name}' does not match its rows in {side}: \
+     {expected_pairs} pairs expected and {found_pairs} found{}; {next}",
+    if expected_pairs == found_pairs { ", with other content" } else { "" }
+)]
+pub struct Mismatch {
+    /// The source's name.
+    pub source_name: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// Where it was read from.
+    pub side: String,
+    /// Pairs that were read from the source.
+    pub expected_pairs: u64,
+    /// Pairs that were found.
+    pub found_pairs: u64,
+    /// What a person can do.
+    pub next: String,
+}
+
+/// What went wrong, without regard to how far the call had come.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A file operation failed.
+    #[error("can't {what} {}: {source}; {}", .path.display(), io_advice(.source))]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// fjall or SQLite failed.
+    #[error("{engine} failed to {what} {}: {message}; {next}", .path.display())]
+    Engine {
+        /// `fjall` or `SQLite`.
+        engine: &'static str,
+        /// The operation.
+        what: &'static str,
+        /// The store or database.
+        path: PathBuf,
+        /// What the engine said.
+        message: String,
+        /// What a person can do.
+        next: &'static str,
+    },
+    /// The plan can't be used as it is written.
+    #[error("the plan can't be used: {0}; change the plan")]
+    Plan(String),
+    /// The plan is not the one that the copy was begun with.
+    #[error(
+        "the plan has changed since the copy began: {0}; use the plan it was begun with, or abort first"
+    )]
+    PlanChanged(String),
+    /// A path is not UTF-8, so a marker could not name it.
+    #[error("the path {} is not UTF-8, and a marker must name it; use a path that is", .0.display())]
+    NotUtf8(PathBuf),
+    /// A symbolic link leads nowhere.
+    #[error("{} is a symbolic link that leads nowhere; make it lead somewhere, or remove it", .0.display())]
+    DanglingLink(PathBuf),
+    /// A source is not there.
+    #[error("source '{name}' is missing at {}; correct the path, or declare that it may be missing", .path.display())]
+    SourceMissing {
+        /// The source's name.
+        name: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A directory is no fjall store that this version can move.
+    #[error("source '{name}' at {} is no store that can be moved: {reason}", .path.display())]
+    NotAStore {
+        /// The source's name.
+        name: String,
+        /// Its path.
+        path: PathBuf,
+        /// Why, and what next.
+        reason: String,
+    },
+    /// A store is open in another process, or in this one.
+    #[error("source '{name}' at {} is in use by {holder}; stop it and run this again", .path.display())]
+    SourceBusy {
+        /// The source's name.
+        name: String,
+        /// Its path.
+        path: PathBuf,
+        /// The process, as far as it can be told.
+        holder: String,
+    },
+    /// Another cutover works on the same source or target.
+    #[error("{} is being worked on by another cutover ({holder}); wait until it ends and run this again", .path.display())]
+    Locked {
+        /// The source or claim file.
+        path: PathBuf,
+        /// The process, as far as it can be told.
+        holder: String,
+    },
+    /// A source is a mount point, which can't be exchanged.
+    #[error("source '{name}' at {} is a mount point and can't be replaced by a marker; mount its parent there instead and keep the store in a folder below", .path.display())]
+    MountPoint {
+        /// The source's name.
+        name: String,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The file system can't exchange two names.
+    #[error("the {filesystem} file system of {} can't exchange two names ({source}); move the stores to one that can (ext4, xfs, btrfs, tmpfs)", .path.display())]
+    NoExchange {
+        /// The folder.
+        path: PathBuf,
+        /// The file system's kind.
+        filesystem: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two names of the plan lead to one directory, or one lies inside the other.
+    #[error("{first} and {second} overlap at {}; give each a place of its own", .path.display())]
+    Overlap {
+        /// One of the two.
+        first: String,
+        /// The other.
+        second: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// A keyspace is neither mapped nor left out.
+    #[error(
+        "keyspace '{keyspace}' of source '{name}' is neither mapped nor left out; map it, or leave it out explicitly"
+    )]
+    KeyspaceUnmapped {
+        /// The source's name.
+        name: String,
+        /// The keyspace's name.
+        keyspace: String,
+    },
+    /// The target's folder is not there.
+    #[error("the folder of the target {} is missing; create it, or mount the volume that it is on", .0.display())]
+    TargetFolderMissing(PathBuf),
+    /// The target is no SQLite database.
+    #[error("the target {} is no SQLite database: {reason}; give the path of one, or of a file that does not exist yet", .path.display())]
+    NotADatabase {
+        /// The target.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// A table that the plan would write can't be written.
+    #[error("table '{table}' in {} can't be used: {reason}; give the keyspace another table, or make room for this one", .path.display())]
+    Table {
+        /// The target.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is not enough space for the rows.
+    #[error("the copy needs about {needed_bytes} bytes in {} and {available_bytes} are free; free some and run this again", .path.display())]
+    DiskFull {
+        /// The target's folder.
+        path: PathBuf,
+        /// Bytes needed, estimated.
+        needed_bytes: u64,
+        /// Bytes free.
+        available_bytes: u64,
+    },
+    /// A mapping refused a pair.
+    #[error(
+        "the pair with key {key} in keyspace '{keyspace}' of source '{name}' can't be mapped: {reason}; mend the pair or the mapping, then run this again, or abort"
+    )]
+    PairRefused {
+        /// The source's name.
+        name: String,
+        /// The keyspace's name.
+        keyspace: String,
+        /// The key's first bytes, in hex digits.
+        key: String,
+        /// The mapping's words.
+        reason: String,
+    },
+    /// The target's tables or fence are not as the migration left them.
+    #[error("table '{table}' in {} was changed by somebody else during the migration; put its definition and triggers back, or abort", .path.display())]
+    TargetAltered {
+        /// The target.
+        path: PathBuf,
+        /// The table.
+        table: String,
+    },
+    /// Something moved between looking and acting.
+    #[error("{} changed while cutover worked on it; find out who changed it and run this again", .0.display())]
+    ChangedUnderneath(PathBuf),
+    /// The record changed between looking and acting.
+    #[error("the record in {} is not the one that was read before; run this again", .0.display())]
+    RecordChanged(PathBuf),
+    /// The observer asked to stop.
+    #[error("cancelled on request")]
+    Cancelled,
+    /// What was asked for does not fit the state.
+    #[error("the plan is in state {state}: {why}; {next}")]
+    State {
+        /// The state's name.
+        state: &'static str,
+        /// Why it does not fit.
+        why: &'static str,
+        /// What fits.
+        next: &'static str,
+    },
+    /// More than one thing went wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
+    Several(Vec<Cause>),
+}
+
+/// A failed call on a handle: the error, and the handle where nothing was changed.
+#[derive(Debug)]
+pub struct Failed<H> {
+    /// Why.
+    pub error: Error,
+    /// The handle, where the error is [`Error::Refused`].
+    pub handle: Option<H>,
+}
+
+impl<H> From<Failed<H>> for Error {
+    fn from(failed: Failed<H>) -> Self {
+        failed.error
+    }
+}
+
+impl<H: std::fmt::Debug> std::error::Error for Failed<H> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<H> std::fmt::Display for Failed<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Cause {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+
+    pub(crate) fn io_rustix(
+        what: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let path = path.to_owned();
+        move |errno| Self::Io { what, path, source: errno.into() }
+    }
+}
+
+fn io_advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
+        "free some space"
+    } else if kind == Kind::PermissionDenied {
+        "run it as the user who owns the data"
+    } else if kind == Kind::ReadOnlyFilesystem {
+        "mount the file system for writing"
+    } else if kind == Kind::NotFound {
+        "look whether the path is right and its volume is mounted"
+    } else {
+        "look at the disk and the system's log"
+    }
+}
+
+/// The words that a contradiction is told in: the paths are the caller's.
+pub(crate) struct Words<'a> {
+    pub(crate) source: &'a dyn Fn(usize) -> (String, PathBuf),
+    pub(crate) target: &'a Path,
+    pub(crate) elsewhere: Option<&'a Path>,
+    /// Why something could not be read, where that is the contradiction.
+    pub(crate) detail: Option<String>,
+}
+
+impl Words<'_> {
+    /// Tells what was seen and what a person can do.
+    pub(crate) fn tell(&self, contradiction: Contradiction) -> Contradicted {
+        use crate::protocol::marker::RETIRED_SUFFIX;
+        let (name, path) = match contradiction.place() {
+            Place::Source(source) => (self.source)(source),
+            Place::Target | Place::Claim | Place::Elsewhere => (String::new(), PathBuf::new()),
+        };
+        let path = path.display();
+        let retired = format!("{path}{RETIRED_SUFFIX}");
+        let target = self.target.display();
+        let elsewhere = self.elsewhere.map_or_else(String::new, |e| e.display().to_string());
+        let detail = self.detail.as_deref().map_or_else(String::new, |d| format!(" ({d})"));
+        let (what, next) = match contradiction {
+            Contradiction::DamagedMarker(_) => (
+                format!("the marker of source '{name}' at {path} is damaged{detail}"),
+                format!("put it back from a backup; nothing else is changed, and the store is at {retired}"),
+            ),
+            Contradiction::ForeignAtPath(_) => (
+                format!("at {path}, the path of source '{name}', stands something that is neither a store nor a marker{detail}"),
+                "move it away, or correct the path".to_owned(),
+            ),
+            Contradiction::ForeignAtRetired(_) => (
+                format!("at {retired} stands something that this migration did not put there{detail}"),
+                "move it away and run this again".to_owned(),
+            ),
+            Contradiction::OtherPlan(_) => (
+                format!("the marker at {path} belongs to another plan{detail}"),
+                "use that plan's name, or correct the path".to_owned(),
+            ),
+            Contradiction::OtherSource(_) => (
+                format!("the marker at {path} is another source's, not '{name}'{detail}"),
+                "move each marker back to its own path, or correct the plan".to_owned(),
+            ),
+            Contradiction::OtherSources(_) => (
+                format!("the marker at {path} names other sources than the plan{detail}"),
+                "use the plan that it names; abort works on the marker's own list".to_owned(),
+            ),
+            Contradiction::MigrationsDiffer(_, other) => (
+                format!(
+                    "the markers of sources '{name}' at {path} and '{}' belong to different migrations",
+                    (self.source)(other).0
+                ),
+                "find out which was restored from a backup or moved here, and put the right one back".to_owned(),
+            ),
+            Contradiction::MarkerGone(_) => (
+                format!("source '{name}' has its retired store at {retired} and no marker at {path}"),
+                format!("put the marker back from a backup; only if you want the KV store back and no SQL database is in use, move {retired} to {path}"),
+            ),
+            Contradiction::TwoStores(_) => (
+                format!("source '{name}' has a store at {path} and another at {retired}"),
+                format!("find out which is right; the migration's own is {retired}; move the other away"),
+            ),
+            Contradiction::SwappedBack(_) => (
+                format!("a store stands at {path} although source '{name}' was retired, and its marker is at {retired}"),
+                format!("exchange the two names again (mv --exchange {path} {retired})"),
+            ),
+            Contradiction::HeldStoreAtPath(_) => (
+                format!("the retired store of source '{name}' stands at {path}, where its marker belongs"),
+                format!("move it back to {retired}, and run this again"),
+            ),
+            Contradiction::RetiredGone(_) => (
+                format!("the retired store of source '{name}' is not at {retired}"),
+                "put it back; if it is lost, restore the store or the SQL database from a backup".to_owned(),
+            ),
+            Contradiction::ReturnedStore(_) => (
+                format!("a store stands at {path} beside the live SQL database {target}, so both could be written"),
+                "stop every program that uses it at once; keep the one whose writes you need and move the other away".to_owned(),
+            ),
+            Contradiction::OpenBesideRecord(_) => (
+                format!("source '{name}' at {path} is open although {target} says that it is sealed"),
+                format!("if its marker was deleted, put it back; if {target} is an older copy, move it away"),
+            ),
+            Contradiction::OpenBesideTombstone(_) => (
+                format!("source '{name}' at {path} is open although another source of the plan has a tombstone"),
+                format!("put its marker back; a store that came from a backup belongs elsewhere than {path}"),
+            ),
+            Contradiction::MixedStages(_) => (
+                format!("the marker of source '{name}' at {path} does not fit the other markers"),
+                "find out which was restored from a backup, and put the right one back".to_owned(),
+            ),
+            Contradiction::RestoringBesideRecord(_) => (
+                format!("source '{name}' at {path} is being given back although {target} holds a record"),
+                format!("move {target} away, and run restore-kv again"),
+            ),
+            Contradiction::LiveBesideSealed(_) => (
+                format!("{target} is live although source '{name}' at {path} is only sealed"),
+                "find out whether an older marker was restored, and put the right one back".to_owned(),
+            ),
+            Contradiction::ReclaimedWithoutTarget(_) => (
+                format!("the retired store of source '{name}' was freed, and {target} has no record of what replaced it"),
+                format!("restore {target} from a backup"),
+            ),
+            Contradiction::RecordWithoutMarkers => (
+                format!("{target} holds an unfinished migration although no source has a marker"),
+                format!("move {target} away: it is left over from an earlier attempt"),
+            ),
+            Contradiction::RecordOfAnotherMigration => (
+                format!("{target} belongs to another migration than the markers"),
+                "use the SQL database that belongs to the markers, or move this one away".to_owned(),
+            ),
+            Contradiction::RecordOfOtherSources => (
+                format!("{target} names other sources than the plan{detail}"),
+                "use the plan that the migration was begun with".to_owned(),
+            ),
+            Contradiction::StaleTarget => (
+                format!("{target} is of another attempt than the markers: an older file turned up"),
+                format!("move {target} away, and run this again"),
+            ),
+            Contradiction::OlderTarget => (
+                format!("{target} is unfinished although the markers say that it was live: an older copy was restored"),
+                format!("restore the live {target}; if it is lost, move this one away and rerun"),
+            ),
+            Contradiction::ClaimMissing => (
+                format!("the stores have markers, and beside {target} is no claim file: its volume may not be mounted, or the path is wrong"),
+                "mount the volume or correct the path; if the SQL database is lost for good, say so (--target-lost)".to_owned(),
+            ),
+            Contradiction::ClaimOfAnotherMigration => (
+                format!("the claim file beside {target} is of another migration than the markers"),
+                "correct the path; if the SQL database is lost for good, say so (--target-lost)".to_owned(),
+            ),
+            Contradiction::ClaimUnreadable => (
+                format!("the claim file beside {target} can't be read{detail}"),
+                "put it back from a backup, or move away what stands there".to_owned(),
+            ),
+            Contradiction::LiveElsewhere => (
+                format!("a live SQL database of this plan is at {elsewhere}, and the plan says {target}"),
+                format!("use {elsewhere}; if it was copied, move one of the two away"),
+            ),
+            Contradiction::RecordElsewhere => (
+                format!("an unfinished migration of this plan is at {elsewhere}, and the plan says {target}"),
+                format!("use {elsewhere}; if it was copied, move one of the two away"),
+            ),
+            Contradiction::TargetElsewhere => (
+                format!("the markers name the SQL database {elsewhere}, and the plan says {target}"),
+                format!("use {elsewhere}; if it is lost for good, say so (--target-lost)"),
+            ),
+            Contradiction::TargetUnreadable => (
+                format!("the stores have markers, and {target} can't be read as their SQL database{detail}"),
+                format!("restore {target} from a backup; if it is not the right file, correct the path"),
+            ),
+            Contradiction::TargetUnreachable => (
+                format!("it can't be known what {target} holds{detail}"),
+                "mount its volume, end what keeps it busy, and run this again".to_owned(),
+            ),
+            Contradiction::TargetMainFileGone => (
+                format!("{target} is gone while its -wal or -journal file is still there"),
+                "put the main file back beside it; only if it is lost for good, move the other away too".to_owned(),
+            ),
+        };
+        Contradicted { contradiction, what, next }
+    }
+}
+
+/// The refusal of an intent that the state has no edge for.
+pub(crate) fn not_from(state: State, why: &'static str, next: &'static str) -> Cause {
+    Cause::State { state: state.name(), why, next }
+}

@@ -1,0 +1,493 @@
+//! The typed states: one handle for each, and a method for each legal move, which consumes it.
+
+use crate::driver::Driver;
+use crate::error::{Cause, Error, Failed};
+use crate::kv::open_native;
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::protocol::{Intent, MigrationId, State};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+mod sealed {
+    pub trait Stage {}
+}
+
+/// The state of a [`Handle`]. Sealed: the five are all there are.
+pub trait Stage: sealed::Stage {}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name {}
+        impl sealed::Stage for $name {}
+        impl Stage for $name {}
+    )*};
+}
+
+stages! {
+    /// Every source is open and there is no record.
+    Fresh;
+    /// Sources are being sealed or copied, or unsealed again.
+    Migrating;
+    /// The commit point has passed; tombstones are being set.
+    Committed;
+    /// The target is live and every source has its tombstone.
+    Tombstoned;
+    /// There are tombstones, and the SQL database is gone.
+    RerunAllowed;
+}
+
+/// A plan in state `S`, and the locks that keep it there: nobody else who asks for them looks or
+/// acts until the handle is dropped.
+#[derive(Debug)]
+pub struct Handle<S: Stage> {
+    driver: Box<Driver>,
+    state: State,
+    stage: PhantomData<S>,
+}
+
+/// What opening a plan finds.
+#[derive(Debug)]
+pub enum Found {
+    /// The KV stores are in use.
+    Fresh(Handle<Fresh>),
+    /// A migration has begun and not committed.
+    Migrating(Handle<Migrating>),
+    /// A migration has committed and is not live.
+    Committed(Handle<Committed>),
+    /// The SQL database is in use.
+    Tombstoned(Handle<Tombstoned>),
+    /// The SQL database is gone.
+    RerunAllowed(Handle<RerunAllowed>),
+}
+
+/// Where an abort ends.
+#[derive(Debug)]
+pub enum Aborted {
+    /// The sources are open again.
+    Fresh(Handle<Fresh>),
+    /// Tombstones stand, as they did before the attempt or since its commit point.
+    RerunAllowed(Handle<RerunAllowed>),
+}
+
+/// The native stores of a plan that has not been migrated.
+pub struct KvStores {
+    stores: BTreeMap<String, fjall::Database>,
+    rolled_back: bool,
+}
+
+/// What a verification compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The migration.
+    pub id: MigrationId,
+    /// Each keyspace: its source's name, its own, and its pairs.
+    pub keyspaces: Vec<(String, String, u64)>,
+}
+
+/// An operator's words, where going on loses something. Each constructor names what is lost.
+pub mod ticket {
+    /// To go back from a commit point that has passed.
+    #[derive(Debug)]
+    pub struct AbortCommitted(());
+
+    impl AbortCommitted {
+        /// The verified copy in the SQL database is thrown away; the retired stores hold the data.
+        #[must_use]
+        pub const fn losing_the_committed_copy() -> Self {
+            Self(())
+        }
+    }
+
+    /// To copy once more from the retired stores.
+    #[derive(Debug)]
+    pub struct Rerun(());
+
+    impl Rerun {
+        /// Writes made in the SQL database since it went live are lost.
+        #[must_use]
+        pub const fn losing_writes_made_in_sql() -> Self {
+            Self(())
+        }
+    }
+
+    /// To give the KV stores back from behind their tombstones.
+    #[derive(Debug)]
+    pub struct RestoreKv(());
+
+    impl RestoreKv {
+        /// Writes made in the SQL database since it went live are lost.
+        #[must_use]
+        pub const fn losing_writes_made_in_sql() -> Self {
+            Self(())
+        }
+    }
+
+    /// To free the retired bytes.
+    #[derive(Debug)]
+    pub struct Reclaim(());
+
+    impl Reclaim {
+        /// No rerun and no way back to the KV stores is possible any more.
+        #[must_use]
+        pub const fn losing_the_way_back() -> Self {
+            Self(())
+        }
+    }
+
+    /// To go on without the SQL database that the markers name.
+    #[derive(Debug)]
+    pub struct ReplaceTarget(());
+
+    impl ReplaceTarget {
+        /// The SQL database that the markers name is gone for good, and so are the writes in it.
+        #[must_use]
+        pub const fn losing_the_database_for_good() -> Self {
+            Self(())
+        }
+    }
+}
+
+/// Takes the locks of `plan`, looks, and returns the state as a handle. Nothing is changed.
+///
+/// # Errors
+///
+/// [`Error::Refused`] where a path is wrong or another cutover holds a lock;
+/// [`Error::Contradiction`] where what is on disk fits no state.
+pub fn open(plan: &Plan) -> Result<Found, Error> {
+    let driver = Box::new(Driver::new(plan)?);
+    let (state, _) = driver.look()?;
+    Ok(match state {
+        State::Fresh => Found::Fresh(Handle::new(driver, state)),
+        State::Migrating { .. } => Found::Migrating(Handle::new(driver, state)),
+        State::Committed => Found::Committed(Handle::new(driver, state)),
+        State::Tombstoned => Found::Tombstoned(Handle::new(driver, state)),
+        State::RerunAllowed => Found::RerunAllowed(Handle::new(driver, state)),
+    })
+}
+
+/// Points every marker at the plan's target, because the one that they name is lost: its volume,
+/// with the claim file, is gone. Refused where a target of this migration is found at any place
+/// that a marker names.
+///
+/// # Errors
+///
+/// As [`open`]; and [`Error::Refused`] where the state has a record, or no marker.
+pub fn replace_target(plan: &Plan, _ticket: ticket::ReplaceTarget) -> Result<Found, Error> {
+    let mut driver = Driver::new(plan)?;
+    driver.drive(Intent::ReplaceTarget, &mut ())?;
+    drop(driver);
+    open(plan)
+}
+
+const USE_SQL: &str = "start with the SQL database";
+
+/// The KV stores of a daemon that has not been told to use SQL. A first migration that has not
+/// committed is rolled back, and [`KvStores::rolled_back`] says so.
+///
+/// # Errors
+///
+/// [`Error::Refused`] with [`Cause::State`] where the data has moved, or is moving for good, to
+/// SQL; otherwise as [`open`] and [`Handle::into_kv`].
+pub fn kv(plan: &Plan) -> Result<KvStores, Error> {
+    let moved = |state: State, next| {
+        Err(Error::Refused(Cause::State {
+            state: state.name(),
+            why: "the data of these KV stores is in SQL, or on its way there for good",
+            next,
+        }))
+    };
+    match open(plan)? {
+        Found::Fresh(handle) => Ok(handle.into_kv()?),
+        Found::Migrating(handle) if handle.is_rerun() => moved(handle.state, USE_SQL),
+        Found::Migrating(handle) => match handle.abort()? {
+            Aborted::Fresh(handle) => {
+                tracing::warn!(plan = plan.name(), "an unfinished migration was rolled back");
+                Ok(KvStores { rolled_back: true, ..handle.into_kv()? })
+            }
+            Aborted::RerunAllowed(handle) => moved(handle.state, USE_SQL),
+        },
+        Found::Committed(handle) => moved(handle.state, USE_SQL),
+        Found::Tombstoned(handle) => moved(handle.state, USE_SQL),
+        Found::RerunAllowed(handle) => moved(
+            handle.state,
+            "restore the SQL database; if it is lost, `cutover rerun` or `cutover restore-kv`",
+        ),
+    }
+}
+
+/// The SQL database of a daemon that has been told to use it. Whatever is missing of the migration
+/// is done first; a lost SQL database is never silently made anew.
+///
+/// # Errors
+///
+/// [`Error::NeedsApproval`] where the SQL database is lost; otherwise as the handles' methods.
+pub fn sql(plan: &Plan, observer: &mut dyn Observer) -> Result<rusqlite::Connection, Error> {
+    let tombstoned = match open(plan)? {
+        Found::Fresh(handle) => handle.begin_observed(observer)?.run(observer)?.finish()?,
+        Found::Migrating(handle) => handle.run(observer)?.finish()?,
+        Found::Committed(handle) => handle.finish()?,
+        Found::Tombstoned(handle) => handle,
+        Found::RerunAllowed(handle) => {
+            return Err(Error::NeedsApproval {
+                state: handle.state.name(),
+                why: "the SQL database is gone, and what was written to it since it went live is in no KV store".to_owned(),
+                next: "restore it from a backup; if it is lost, `cutover rerun` copies the retired stores once more".to_owned(),
+            });
+        }
+    };
+    Ok(tombstoned.into_sql()?)
+}
+
+impl<S: Stage> Handle<S> {
+    const fn new(driver: Box<Driver>, state: State) -> Self {
+        Self { driver, state, stage: PhantomData }
+    }
+
+    /// The state that was found.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Does steps; where nothing was changed, the handle comes back with the error.
+    fn drive(
+        mut self,
+        steps: impl FnOnce(&mut Driver) -> Result<State, Error>,
+    ) -> Result<(Box<Driver>, State), Failed<Self>> {
+        match steps(&mut self.driver) {
+            Ok(state) => Ok((self.driver, state)),
+            Err(error @ Error::Refused(_)) => Err(Failed { error, handle: Some(self) }),
+            Err(
+                error @ (Error::Interrupted { .. }
+                | Error::OutcomeUnknown { .. }
+                | Error::Contradiction(_)
+                | Error::Verification(_)
+                | Error::NeedsApproval { .. }),
+            ) => Err(Failed { error, handle: None }),
+        }
+    }
+}
+
+impl Handle<Fresh> {
+    /// The native stores, by their sources' names. A source that is missing, and may be, is not
+    /// among them: nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::SourceMissing`], [`Cause::SourceBusy`], [`Cause::NotAStore`], or what fjall says.
+    pub fn into_kv(self) -> Result<KvStores, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::UseKv, &mut ()))?;
+        let mut stores = BTreeMap::new();
+        for (site, source) in driver.places.sites.iter().zip(&driver.places.plan.inner.sources) {
+            let opened = if site.path.exists() {
+                open_native(&site.name, &site.path).map(Some)
+            } else if source.may_be_missing {
+                Ok(None)
+            } else {
+                Err(Cause::SourceMissing { name: site.name.clone(), path: site.path.clone() })
+            };
+            match opened {
+                Ok(Some(store)) => drop(stores.insert(site.name.clone(), store)),
+                Ok(None) => {}
+                Err(cause) => {
+                    drop(stores);
+                    let handle = Some(Self::new(driver, state));
+                    return Err(Failed { error: Error::Refused(cause), handle });
+                }
+            }
+        }
+        Ok(KvStores { stores, rolled_back: false })
+    }
+
+    /// Seals every source: from here on nobody writes the KV stores. Everything that would stop the
+    /// migration is looked at first; when a source can't be sealed, those that were are unsealed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], with the handle, where nothing has changed.
+    pub fn begin(self) -> Result<Handle<Migrating>, Failed<Self>> {
+        self.begin_observed(&mut ())
+    }
+
+    /// As [`Handle::begin`], telling each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::begin`].
+    pub fn begin_observed(
+        self,
+        observer: &mut dyn Observer,
+    ) -> Result<Handle<Migrating>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.begin(observer))?;
+        Ok(Handle::new(driver, state))
+    }
+}
+
+impl Handle<Migrating> {
+    /// Whether it copies from the retired stores of a migration that was live once.
+    #[must_use]
+    pub const fn is_rerun(&self) -> bool {
+        matches!(self.state, State::Migrating { rerun: true })
+    }
+
+    /// Seals what is still open, copies what is missing, re-reads the target, and commits. A kill
+    /// at any instant leaves a state that this goes on from; at most one chunk is copied again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; [`Error::Verification`] when the target does
+    /// not hold what the sources do, and nothing is committed; [`Error::OutcomeUnknown`] when the
+    /// commit may have been done.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Handle<Committed>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Copy, observer))?;
+        Ok(Handle::new(driver, state))
+    }
+
+    /// Goes back to where the attempt began: what it created in the target is removed, and, unless
+    /// it is a rerun, every source is unsealed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; opening again finds where.
+    pub fn abort(self) -> Result<Aborted, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Abort, &mut ()))?;
+        Ok(Aborted::new(driver, state))
+    }
+}
+
+impl Handle<Committed> {
+    /// Sets every tombstone, makes the target live, and makes every tombstone final. All tombstones
+    /// are tried; what failed is tried again at the next start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; the data is in the target, behind its fence.
+    pub fn finish(self) -> Result<Handle<Tombstoned>, Failed<Self>> {
+        self.finish_observed(&mut ())
+    }
+
+    /// As [`Handle::finish`], telling each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::finish`].
+    pub fn finish_observed(
+        self,
+        observer: &mut dyn Observer,
+    ) -> Result<Handle<Tombstoned>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Finish, observer))?;
+        Ok(Handle::new(driver, state))
+    }
+
+    /// Goes back from the commit point. Where a tombstone stands already it stays, and the state is
+    /// `RerunAllowed`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; opening again finds where.
+    pub fn abort(self, _ticket: ticket::AbortCommitted) -> Result<Aborted, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::AbortCommitted, &mut ()))?;
+        Ok(Aborted::new(driver, state))
+    }
+}
+
+impl Handle<Tombstoned> {
+    /// The SQL database. Before it is handed out every tombstone is final, and one that somebody
+    /// deleted is put back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] where a marker can't be written, or what SQLite says.
+    pub fn into_sql(self) -> Result<rusqlite::Connection, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::UseSql, &mut ()))?;
+        let settled = driver.look().and_then(|(_, seen)| {
+            let found = seen.record().map(|record| record.journal_mode.clone()).unwrap_or_default();
+            let wanted = driver.places.plan.inner.journal_mode;
+            driver.places.target.settle(wanted, &found).map_err(Error::Refused)
+        });
+        settled.map_err(|error| Failed { error, handle: Some(Self::new(driver, state)) })
+    }
+
+    /// Compares the target, and every retired store that is still there, with the digests that were
+    /// taken while they were copied. What the daemon has written since it went live shows as a
+    /// difference.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verification`] for the first keyspace that differs.
+    pub fn verify(&mut self, observer: &mut dyn Observer) -> Result<Verified, Error> {
+        let record = self.driver.verify(observer)?;
+        let keyspaces = record.keyspaces.into_iter().map(|k| (k.source, k.keyspace, k.pairs));
+        Ok(Verified { id: record.id, keyspaces: keyspaces.collect() })
+    }
+
+    /// Frees the retired bytes. The markers stay, and say so: the names are never free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
+    pub fn reclaim(self, _ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Reclaim, &mut ()))?;
+        Ok(Self::new(driver, state))
+    }
+}
+
+impl Handle<RerunAllowed> {
+    /// Begins to copy once more from the retired stores. An older SQL file that turns up later is
+    /// known as stale.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where a retired store is gone or the target can't be used.
+    pub fn rerun(self, _ticket: ticket::Rerun) -> Result<Handle<Migrating>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Rerun, &mut ()))?;
+        Ok(Handle::new(driver, state))
+    }
+
+    /// Gives the KV stores back as they were sealed. Once the first is open, only this can go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
+    pub fn restore_kv(self, _ticket: ticket::RestoreKv) -> Result<Handle<Fresh>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::RestoreKv, &mut ()))?;
+        Ok(Handle::new(driver, state))
+    }
+}
+
+impl Aborted {
+    const fn new(driver: Box<Driver>, state: State) -> Self {
+        match state {
+            State::RerunAllowed => Self::RerunAllowed(Handle::new(driver, state)),
+            State::Fresh | State::Migrating { .. } | State::Committed | State::Tombstoned => {
+                Self::Fresh(Handle::new(driver, State::Fresh))
+            }
+        }
+    }
+}
+
+impl KvStores {
+    /// Takes a source's store out; none where the source is missing, or was taken.
+    pub fn take(&mut self, source: &str) -> Option<fjall::Database> {
+        self.stores.remove(source)
+    }
+
+    /// Whether an unfinished migration was rolled back to get here.
+    #[must_use]
+    pub const fn rolled_back(&self) -> bool {
+        self.rolled_back
+    }
+}
+
+impl std::fmt::Debug for KvStores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KvStores")
+            .field("stores", &self.stores.keys().collect::<Vec<_>>())
+            .field("rolled_back", &self.rolled_back)
+            .finish()
+    }
+}

@@ -1,0 +1,218 @@
+//! The fence of a source: its directory and a marker file exchange their names. The name is never
+//! free in between.
+
+use super::lock::FileLock;
+use super::site::{Site, Standing};
+use super::version;
+use crate::disk;
+use crate::error::Cause;
+use crate::fault;
+use crate::protocol::marker::Marker;
+use crate::protocol::{MigrationId, Run, Stage, Was};
+use std::fs;
+use std::path::Path;
+
+/// A marker, and the bytes of its file.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkerText {
+    pub(crate) marker: Marker,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Site {
+    /// The `version` bytes that the source's store has, or had before its second lock.
+    pub(crate) fn version(&self) -> Result<Option<Vec<u8>>, Cause> {
+        for place in [&self.path, &self.retired] {
+            if matches!(Standing::at(place)?, Standing::Directory(_)) {
+                return version::original(place);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts a marker in the place of the store's directory, which `own` holds; durable when it
+    /// returns. When it fails, either nothing has changed but a marker left over at the retired
+    /// name, or the source is sealed. Takes fjall's own lock, or `fjall`, until the seal is durable.
+    pub(crate) fn seal(
+        &self,
+        text: &MarkerText,
+        own: &FileLock,
+        fjall: Option<FileLock>,
+    ) -> Result<(), Cause> {
+        let _fjall = match fjall {
+            Some(lock) => lock,
+            None => self.lock_fjall()?,
+        };
+        self.write_marker(text)?;
+        disk::rename_new(&self.temporary(text.marker.id), &self.retired)?;
+        // The marker must be whole on disk before it can stand at the path.
+        disk::sync_folder(self.folder())?;
+        expect(&self.retired, &text.marker)?;
+        if !own.is_at(&self.path)? {
+            return Err(Cause::ChangedUnderneath(self.path.clone()));
+        }
+        self.exchange()?;
+        expect(&self.path, &text.marker)
+    }
+
+    /// Puts a marker where nothing stands, without replacing anything; durable when it returns.
+    pub(crate) fn seal_missing(&self, text: &MarkerText) -> Result<(), Cause> {
+        self.write_marker(text)?;
+        disk::rename_new(&self.temporary(text.marker.id), &self.path)?;
+        disk::sync_folder(self.folder())?;
+        expect(&self.path, &text.marker)
+    }
+
+    /// Writes a marker beside the one that stands, so that a full disk is found out now; its
+    /// content is durable when it returns.
+    pub(crate) fn prepare(&self, text: &MarkerText) -> Result<(), Cause> {
+        self.write_marker(text)?;
+        disk::sync_folder(self.folder())
+    }
+
+    /// Replaces the marker of run `found` at the path in one step; durable when it returns. When it
+    /// fails, the old one or the new one stands there.
+    pub(crate) fn mark(&self, text: &MarkerText, found: Run) -> Result<(), Cause> {
+        let temporary = self.temporary(text.marker.id);
+        let prepared = Standing::at(&temporary)?;
+        let ready = prepared.marker().is_some_and(|marker| {
+            // All but the time that it was prepared at.
+            let mut marker = marker.clone();
+            marker.time.clone_from(&text.marker.time);
+            marker == text.marker
+        });
+        if ready {
+            // What an earlier process left here may be in the page cache alone.
+            disk::sync_file(&temporary)?;
+        } else {
+            self.write_marker(text)?;
+        }
+        if Standing::at(&self.path)?.marker().map(Marker::run) != Some(found) {
+            return Err(Cause::ChangedUnderneath(self.path.clone()));
+        }
+        disk::rename_over(&temporary, &self.path)?;
+        disk::sync_folder(self.folder())
+    }
+
+    /// Gives the source its path back; durable when it returns. When it fails, the marker stands
+    /// at the path, or only a marker left over at the retired name.
+    pub(crate) fn unseal(&self, was: Was, found: Run, own: Option<&FileLock>) -> Result<(), Cause> {
+        let changed = || Cause::ChangedUnderneath(self.path.clone());
+        let standing = Standing::at(&self.path)?;
+        let marker = standing.marker().ok_or_else(changed)?;
+        let may_go = matches!(marker.stage, Stage::Sealed | Stage::Restoring);
+        if marker.run() != found || !may_go {
+            return Err(changed());
+        }
+        match was {
+            Was::Directory => {
+                if !own.ok_or_else(changed)?.is_at(&self.retired)? {
+                    return Err(changed());
+                }
+                self.exchange()?;
+                expect(&self.retired, marker)?;
+                disk::remove_file(&self.retired)?;
+            }
+            Was::Nothing => disk::remove_file(&self.path)?,
+        }
+        disk::sync_folder(self.folder())
+    }
+
+    /// Sets the second lock in the retired store; durable when it returns.
+    pub(crate) fn hold_version(&self) -> Result<(), Cause> {
+        version::hold(&self.retired)
+    }
+
+    /// Lifts the second lock in the retired store; durable when it returns.
+    pub(crate) fn release_version(&self) -> Result<(), Cause> {
+        version::release(&self.retired)
+    }
+
+    /// Deletes the retired store, whose marker must say that it may go. When it fails, a part of it
+    /// may be left.
+    pub(crate) fn delete_retired(&self, own: Option<&FileLock>) -> Result<(), Cause> {
+        let changed = || Cause::ChangedUnderneath(self.retired.clone());
+        let stage = Standing::at(&self.path)?.marker().map(|marker| marker.stage);
+        if stage != Some(Stage::Reclaimed) || !own.ok_or_else(changed)?.is_at(&self.retired)? {
+            return Err(changed());
+        }
+        fs::remove_dir_all(&self.retired)
+            .and_then(|()| fault::point("retired store deleted"))
+            .map_err(Cause::io("remove", &self.retired))?;
+        disk::sync_folder(self.folder())
+    }
+
+    /// Removes what sealing and unsealing may leave over beside the source.
+    pub(crate) fn tidy(&self, claimed: Option<MigrationId>) -> Result<(), Cause> {
+        let standing = Standing::at(&self.path)?;
+        let retired = Standing::at(&self.retired)?;
+        let id = |standing: &Standing| standing.marker().map(|marker| marker.id);
+        for left_over in self.temporaries([claimed, id(&standing), id(&retired)]) {
+            disk::remove_file(&left_over)?;
+        }
+        if standing.marker().is_none() && retired.marker().is_some() {
+            disk::remove_file(&self.retired)?;
+        }
+        disk::sync_folder(self.folder())
+    }
+
+    /// Makes durable what stands at both names.
+    pub(crate) fn confirm(&self) -> Result<(), Cause> {
+        for place in [&self.path, &self.retired] {
+            if disk::metadata(place)?.is_some_and(|metadata| metadata.is_file()) {
+                disk::sync_file(place)?;
+            }
+        }
+        disk::sync_folder(self.folder())
+    }
+
+    /// Fjall's own lock, taken as fjall does.
+    pub(crate) fn lock_fjall(&self) -> Result<FileLock, Cause> {
+        let path = self.path.join("lock");
+        if disk::metadata(&path)?.is_none() {
+            return Err(Cause::NotAStore {
+                name: self.name.clone(),
+                path: self.path.clone(),
+                reason: "it has no lock file; correct the path, or, if fjall was killed while it created it, remove it".to_owned(),
+            });
+        }
+        FileLock::try_new(&path)?.ok_or_else(|| self.busy())
+    }
+
+    /// That the store is open somewhere.
+    pub(super) fn busy(&self) -> Cause {
+        Cause::SourceBusy {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            holder: super::holder_of(&self.path.join("lock")),
+        }
+    }
+
+    fn write_marker(&self, text: &MarkerText) -> Result<(), Cause> {
+        let temporary = self.temporary(text.marker.id);
+        // The name holds our own random id: what stands there is what a crash left.
+        disk::remove_file(&temporary)?;
+        let written = disk::create(&temporary, &text.bytes);
+        if written.is_err() {
+            // On a full disk nothing of ours may stay; the next attempt would remove it too.
+            let _ = disk::remove_file(&temporary);
+        }
+        written?;
+        expect(&temporary, &text.marker)
+    }
+
+    fn exchange(&self) -> Result<(), Cause> {
+        disk::exchange(&self.path, &self.retired)
+            .map_err(|cause| super::exchange_refused(cause, self.folder()))?;
+        disk::sync_folder(self.folder())
+    }
+}
+
+/// Checks twice: what was written is what is read back.
+fn expect(place: &Path, marker: &Marker) -> Result<(), Cause> {
+    if Standing::at(place)?.marker() == Some(marker) {
+        Ok(())
+    } else {
+        Err(Cause::ChangedUnderneath(place.to_owned()))
+    }
+}

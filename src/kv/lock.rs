@@ -1,0 +1,68 @@
+//! Locks: `flock` on an open file or folder, which goes when its holder does.
+
+use crate::error::Cause;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// An exclusive `flock`. On a store's own folder it follows the exchange, and does not collide with
+/// fjall's, which is on the file `lock` inside.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Locks what stands at `path`; none where another holds it.
+    pub(crate) fn try_new(path: &Path) -> Result<Option<Self>, Cause> {
+        let file = File::open(path).map_err(Cause::io("open", path))?;
+        Self::try_on(file, path)
+    }
+
+    /// Locks an open file; none where another holds it.
+    pub(crate) fn try_on(file: File, path: &Path) -> Result<Option<Self>, Cause> {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(Cause::io_rustix("lock", path)(errno)),
+        }
+    }
+
+    /// Whether what is locked is what stands at `path` now.
+    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, Cause> {
+        let held = self.file.metadata().map_err(Cause::io("look at", &self.path))?;
+        Ok(crate::disk::metadata(path)?
+            .is_some_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())))
+    }
+}
+
+/// Who holds a `flock` on what stands at `path`, in words, so far as the kernel tells.
+pub(crate) fn holder_of(path: &Path) -> String {
+    let unknown = || "another process".to_owned();
+    let Ok(metadata) = fs::metadata(path) else { return unknown() };
+    let device = metadata.dev();
+    let inode = format!(
+        "{:02x}:{:02x}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device),
+        metadata.ino()
+    );
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let holder = locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        // A waiter's line has `->` in its second field, and so is one longer.
+        match fields.as_slice() {
+            [_, "FLOCK", _, _, holder, at, ..] if *at == inode => Some((*holder).to_owned()),
+            _ => None,
+        }
+    });
+    let Some(holder) = holder else { return unknown() };
+    if holder == std::process::id().to_string() {
+        return format!("this process itself ({holder})");
+    }
+    let name = fs::read_to_string(format!("/proc/{holder}/comm")).unwrap_or_default();
+    format!("process {holder} ({})", name.trim_end())
+}

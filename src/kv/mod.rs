@@ -1,0 +1,15 @@
+//! The KV side: what stands at a source's two names, the locks, the exchange, the second lock, and
+//! reading a store.
+
+mod fence;
+mod lock;
+mod preflight;
+mod site;
+mod store;
+mod version;
+
+pub(crate) use fence::MarkerText;
+pub(crate) use lock::{FileLock, holder_of};
+pub(crate) use preflight::{exchange_refused, preflight, probe_exchange};
+pub(crate) use site::{Look, Site, Standing};
+pub(crate) use store::{Store, open_native};

@@ -1,0 +1,71 @@
+//! Looking before leaping: everything about a source that would stop a migration is found out
+//! before anything is changed.
+
+use super::lock::FileLock;
+use super::site::Site;
+use super::store::Store;
+use crate::disk;
+use crate::error::Cause;
+use std::path::Path;
+
+/// What preflight found out about a source.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Its keyspaces, sorted.
+    pub(crate) keyspaces: Vec<String>,
+    /// fjall's own lock on it.
+    pub(crate) fjall: FileLock,
+}
+
+/// Checks a store that stands open at its path, and makes all of it durable. Nothing is changed.
+pub(crate) fn preflight(site: &Site) -> Result<Checked, Cause> {
+    if disk::is_mount_root(&site.path)? {
+        return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
+    }
+    let keyspaces = Store::open(&site.name, &site.path)?.keyspaces();
+    let fjall = site.lock_fjall()?;
+    // What a killed daemon left in the page cache is read by the copy; it must not be taken back.
+    disk::sync_tree(&site.path)?;
+    Ok(Checked { keyspaces, fjall })
+}
+
+/// Tries the exchange with two files of our own beside the source.
+pub(crate) fn probe_exchange(site: &Site) -> Result<(), Cause> {
+    let [a, b] = site.probes();
+    let clean = || disk::remove_file(&a).and_then(|()| disk::remove_file(&b));
+    for probe in [&a, &b] {
+        match disk::metadata(probe)? {
+            Some(metadata) if !metadata.is_file() || metadata.len() > 0 => {
+                return Err(Cause::ChangedUnderneath(probe.clone()));
+            }
+            Some(_) | None => {}
+        }
+    }
+    clean()?;
+    let tried = disk::create(&a, b"")
+        .and_then(|_| disk::create(&b, b""))
+        .and_then(|_| disk::exchange(&a, &b));
+    let cleaned = clean();
+    match tried {
+        Ok(()) => cleaned,
+        Err(cause) => Err(exchange_refused(cause, site.folder())),
+    }
+}
+
+/// Names the file system where it is the reason.
+pub(crate) fn exchange_refused(cause: Cause, folder: &Path) -> Cause {
+    use rustix::io::Errno;
+    let cannot = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::XDEV];
+    match cause {
+        Cause::Io { source, .. }
+            if cannot.iter().any(|e| source.raw_os_error() == Some(e.raw_os_error())) =>
+        {
+            Cause::NoExchange {
+                path: folder.to_owned(),
+                filesystem: disk::filesystem_kind(folder),
+                source,
+            }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,124 @@
+//! A source's place on disk: its path, the retired name beside it, and what stands at both.
+
+use super::version;
+use crate::disk;
+use crate::error::Cause;
+use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
+use crate::protocol::{MigrationId, VersionFile};
+use std::path::{Path, PathBuf};
+
+/// A source's two names.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) name: String,
+    /// Absolute, links resolved.
+    pub(crate) path: PathBuf,
+    pub(crate) retired: PathBuf,
+}
+
+/// What stands at a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Nothing,
+    Directory(VersionFile),
+    Marker(Box<Marker>),
+    /// A marker of ours, and why it can't be read.
+    Damaged(String),
+    /// Something else, and what.
+    Foreign(String),
+}
+
+/// What stands at a source's two names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) path: Standing,
+    pub(crate) retired: Standing,
+    pub(crate) temporary: bool,
+}
+
+impl Site {
+    /// The place of the source `name` at `path`, which need not exist. Its folder must.
+    pub(crate) fn new(name: &str, path: &Path) -> Result<Self, Cause> {
+        let path = disk::resolve(path)?;
+        if path.parent().is_none() {
+            return Err(Cause::MountPoint { name: name.to_owned(), path });
+        }
+        let retired = disk::with_suffix(&path, RETIRED_SUFFIX);
+        Ok(Self { name: name.to_owned(), path, retired })
+    }
+
+    /// The folder that holds both names.
+    pub(crate) fn folder(&self) -> &Path {
+        disk::parent(&self.path)
+    }
+
+    /// Looks at both names. `claimed` is the migration whose temporary files may be left over.
+    pub(crate) fn look(&self, claimed: Option<MigrationId>) -> Result<Look, Cause> {
+        let path = Standing::at(&self.path)?;
+        let retired = Standing::at(&self.retired)?;
+        let of = |standing: &Standing| match standing {
+            Standing::Marker(marker) => Some(marker.id),
+            Standing::Nothing
+            | Standing::Directory(_)
+            | Standing::Damaged(_)
+            | Standing::Foreign(_) => None,
+        };
+        let mut temporary = false;
+        for left_over in self.temporaries([claimed, of(&path), of(&retired)]) {
+            temporary |= disk::metadata(&left_over)?.is_some();
+        }
+        Ok(Look { path, retired, temporary })
+    }
+
+    /// Where a marker of migration `id` is written before it gets its name.
+    pub(super) fn temporary(&self, id: MigrationId) -> PathBuf {
+        disk::with_suffix(&self.path, &format!(".cutover-{id}"))
+    }
+
+    /// The two names that the exchange is tried with.
+    pub(super) fn probes(&self) -> [PathBuf; 2] {
+        ["", "-2"].map(|end| disk::with_suffix(&self.path, &format!(".cutover-probe{end}")))
+    }
+
+    pub(super) fn temporaries(&self, ids: [Option<MigrationId>; 3]) -> Vec<PathBuf> {
+        let markers = ids.into_iter().flatten().map(|id| self.temporary(id));
+        markers.chain(self.probes()).collect()
+    }
+}
+
+impl Standing {
+    pub(crate) fn at(path: &Path) -> Result<Self, Cause> {
+        let Some(metadata) = disk::metadata(path)? else {
+            return Ok(Self::Nothing);
+        };
+        if metadata.is_dir() {
+            return Ok(Self::Directory(version::look(path)?));
+        }
+        if !metadata.is_file() {
+            let kind = if metadata.is_symlink() { "a symbolic link" } else { "a device or socket" };
+            return Ok(Self::Foreign(format!("it is {kind}")));
+        }
+        let bytes = disk::read_bounded(path, MARKER_BYTES_MAX).map_err(Cause::io("read", path))?;
+        Ok(match Marker::decode(&bytes) {
+            Ok(marker) => Self::Marker(Box::new(marker)),
+            Err(error) if Marker::is_ours(&bytes) => Self::Damaged(error.to_string()),
+            Err(error) => Self::Foreign(error.to_string()),
+        })
+    }
+
+    /// The marker, where it is one.
+    pub(crate) fn marker(&self) -> Option<&Marker> {
+        match self {
+            Self::Marker(marker) => Some(marker),
+            Self::Nothing | Self::Directory(_) | Self::Damaged(_) | Self::Foreign(_) => None,
+        }
+    }
+
+    /// Why it could not be read, where it could not.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Damaged(reason) | Self::Foreign(reason) => Some(reason),
+            Self::Nothing | Self::Directory(_) | Self::Marker(_) => None,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Reading a store through fjall, writing as little as fjall allows.
+
+use crate::error::Cause;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// A store that is open for reading alone: nothing is flushed or compacted.
+pub(crate) struct Store {
+    database: Database,
+    path: PathBuf,
+}
+
+/// What visits the pairs of a keyspace.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
+
+impl Store {
+    /// Opens the store of source `name` at `path`. It is never created.
+    ///
+    /// fjall itself may cut a torn tail off a journal, as every open does.
+    pub(crate) fn open(name: &str, path: &Path) -> Result<Self, Cause> {
+        super::version::check_native(name, path)?;
+        check_layout(name, path)?;
+        // Without workers nothing is flushed or compacted: reading leaves the store's files alone.
+        let database =
+            guarded("open", path, || Database::builder(path).worker_threads_unchecked(0).open())
+                .map_err(|cause| busy_or(cause, name, path))?;
+        Ok(Self { database, path: path.to_owned() })
+    }
+
+    /// The names of its keyspaces, sorted.
+    pub(crate) fn keyspaces(&self) -> Vec<String> {
+        let names = self.database.list_keyspace_names();
+        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    /// fjall's estimate of the pairs in a keyspace; none where there is no such keyspace.
+    pub(crate) fn approximate_pairs(&self, keyspace: &str) -> Result<Option<u64>, Cause> {
+        let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(None) };
+        guarded("count", &self.path, || Ok(Some(keyspace.approximate_len() as u64)))
+    }
+
+    /// Visits the pairs of a keyspace in the order of their keys, from behind `after` on, until
+    /// `visit` returns false. Returns whether it came to the end; a keyspace that does not exist
+    /// has none.
+    pub(crate) fn visit(
+        &self,
+        keyspace: &str,
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, Cause> {
+        use std::ops::Bound;
+        let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(true) };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut pairs = guarded("read", &self.path, || {
+            Ok(keyspace.range::<&[u8], _>((from, Bound::Unbounded)))
+        })?;
+        loop {
+            let pair = guarded("read", &self.path, || {
+                pairs.next().map(fjall::Guard::into_inner).transpose()
+            })?;
+            match pair {
+                None => return Ok(true),
+                Some((key, value)) if visit(&key, &value)? => {}
+                Some(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// A keyspace that exists: fjall would create any other.
+    fn keyspace(&self, name: &str) -> Result<Option<Keyspace>, Cause> {
+        if !self.database.keyspace_exists(name) {
+            return Ok(None);
+        }
+        guarded("open a keyspace of", &self.path, || {
+            self.database.keyspace(name, KeyspaceCreateOptions::default).map(Some)
+        })
+    }
+}
+
+/// Opens a store as a daemon does. It is never created.
+pub(crate) fn open_native(name: &str, path: &Path) -> Result<Database, Cause> {
+    super::version::check_native(name, path)?;
+    check_layout(name, path)?;
+    guarded("open", path, || Database::builder(path).open())
+        .map_err(|cause| busy_or(cause, name, path))
+}
+
+/// fjall panics where it does not expect what it finds; that is no reason for us to.
+fn guarded<T>(
+    what: &'static str,
+    path: &Path,
+    call: impl FnOnce() -> fjall::Result<T>,
+) -> Result<T, Cause> {
+    let failed = |message: String, next| Cause::Engine {
+        engine: "fjall",
+        what,
+        path: path.to_owned(),
+        message,
+        next,
+    };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fjall::Error::Locked)) => Err(failed(LOCKED.to_owned(), "")),
+        Ok(Err(error)) => Err(failed(
+            error.to_string(),
+            "the store itself does not open or read; open it with the program that wrote it, or restore it from a backup",
+        )),
+        Err(_) => Err(failed(
+            "it panicked".to_owned(),
+            "the store's files are not as fjall expects them; open it with the program that wrote it, or restore it from a backup",
+        )),
+    }
+}
+
+const LOCKED: &str = "it is locked";
+
+fn busy_or(cause: Cause, name: &str, path: &Path) -> Cause {
+    match cause {
+        Cause::Engine { message, .. } if message == LOCKED => Cause::SourceBusy {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            holder: super::holder_of(&path.join("lock")),
+        },
+        other => other,
+    }
+}
+
+/// Refuses what fjall is known to panic at: journals that are no regular files, and folders of
+/// keyspaces that have no number.
+fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
+    let refuse = |entry: &Path| {
+        Err(Cause::NotAStore {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            reason: format!("{} does not belong in a store; move it away", entry.display()),
+        })
+    };
+    let list = |folder: &Path| -> Result<Vec<fs::DirEntry>, Cause> {
+        fs::read_dir(folder).and_then(Iterator::collect).map_err(Cause::io("list", folder))
+    };
+    for entry in list(path)? {
+        let is_journal = entry.path().extension().is_some_and(|ending| ending == "jnl");
+        let kind = entry.file_type().map_err(Cause::io("look at", &entry.path()))?;
+        if is_journal && !kind.is_file() {
+            return refuse(&entry.path());
+        }
+    }
+    let keyspaces = path.join("keyspaces");
+    if crate::disk::metadata(&keyspaces)?.is_none() {
+        return Err(Cause::NotAStore {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            reason: "it has no folder 'keyspaces'; restore it from a backup".to_owned(),
+        });
+    }
+    for entry in list(&keyspaces)? {
+        let kind = entry.file_type().map_err(Cause::io("look at", &entry.path()))?;
+        let numbered = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+        if !kind.is_file() && !numbered {
+            return refuse(&entry.path());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The second lock: fjall's `version` file inside a retired store, replaced by ours, so that the
+//! store refuses to open wherever it is moved. Defence in depth; no proof leans on it.
+
+use crate::disk;
+use crate::error::Cause;
+use crate::protocol::VersionFile;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a store of fjall 3 holds in its `version` file.
+pub(super) const NATIVE: &[u8] = b"FJL\x03";
+
+/// How our replacement begins: fjall reads it and answers `InvalidVersion(None)`.
+const HELD: &str =
+    "cutover: this store was retired; read the marker at its old path. Original version file: ";
+
+/// Longer than any `version` file.
+const VERSION_BYTES_MAX: usize = 4096;
+
+fn path(store: &Path) -> PathBuf {
+    store.join("version")
+}
+
+fn temporary(store: &Path) -> PathBuf {
+    store.join("version.cutover")
+}
+
+/// The bytes of a store's `version` file; none where there is no such file.
+pub(super) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
+    match disk::read_bounded(&path(store), VERSION_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Cause::io("read", &path(store))(error)),
+    }
+}
+
+/// Whose it is.
+pub(super) fn look(store: &Path) -> Result<VersionFile, Cause> {
+    let held = read(store)?.is_some_and(|bytes| bytes.starts_with(HELD.as_bytes()));
+    Ok(if held { VersionFile::Held } else { VersionFile::Native })
+}
+
+/// The store's own bytes, whether or not the second lock is set.
+pub(super) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
+    Ok(read(store)?.map(|bytes| match bytes.strip_prefix(HELD.as_bytes()) {
+        Some(rest) => std::str::from_utf8(rest)
+            .ok()
+            .and_then(|text| crate::protocol::hex_bytes::decode(text.trim_end()))
+            .unwrap_or_else(|| NATIVE.to_vec()),
+        None => bytes,
+    }))
+}
+
+/// Sets the second lock; durable when it returns.
+pub(super) fn hold(store: &Path) -> Result<(), Cause> {
+    match look(store)? {
+        VersionFile::Held => Ok(()),
+        VersionFile::Native => {
+            let original = read(store)?.unwrap_or_default();
+            let text = format!("{HELD}{}\n", crate::protocol::hex_bytes::encode(&original));
+            replace(store, text.as_bytes())
+        }
+    }
+}
+
+/// Lifts the second lock; durable when it returns.
+pub(super) fn release(store: &Path) -> Result<(), Cause> {
+    match (look(store)?, original(store)?) {
+        (VersionFile::Held, Some(bytes)) => replace(store, &bytes),
+        (VersionFile::Held, None) | (VersionFile::Native, _) => Ok(()),
+    }
+}
+
+fn replace(store: &Path, bytes: &[u8]) -> Result<(), Cause> {
+    let temporary = temporary(store);
+    disk::remove_file(&temporary)?;
+    disk::create(&temporary, bytes)?;
+    disk::rename_over(&temporary, &path(store))?;
+    disk::sync_folder(store)
+}
+
+/// Whether the store may be opened by fjall 3.
+pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
+    let refuse = |reason: String| {
+        Err(Cause::NotAStore { name: name.to_owned(), path: store.to_owned(), reason })
+    };
+    match read(store)?.as_deref() {
+        Some(NATIVE) => Ok(()),
+        Some([b'F', b'J', b'L', older @ 1..3]) => refuse(format!(
+            "it has fjall's older format {older}; bring it to format 3 with fjall's own tool first"
+        )),
+        Some([b'F', b'J', b'L', newer]) => refuse(format!(
+            "it has fjall's format {newer}, which is newer than this cutover; use a newer one"
+        )),
+        Some([]) => refuse(
+            "its version file is empty, as after a crash while it was created; restore it from a backup, or remove it if it never held anything".to_owned(),
+        ),
+        Some(_) => refuse("its version file is not fjall's; correct the path".to_owned()),
+        None => {
+            let empty = fs::read_dir(store)
+                .map_err(Cause::io("list", store))?
+                .next()
+                .is_none();
+            refuse(if empty {
+                "it is an empty folder; correct the path, or remove the folder".to_owned()
+            } else {
+                "it has no version file; correct the path, or, if fjall was killed while it created it, remove it".to_owned()
+            })
+        }
+    }
+}

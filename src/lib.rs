@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod copy;
+mod disk;
+mod driver;
+pub mod error;
+#[cfg(feature = "__faults")]
+#[doc(hidden)]
+pub mod fault;
+#[cfg(not(feature = "__faults"))]
+mod fault;
+mod handle;
+mod kv;
+mod look;
+mod observer;
+mod plan;
+pub mod protocol;
+mod sql;
+
+pub use copy::{Blobs, Mapping, MappingError, Rows, Table, Visit, quote};
+pub use error::{Cause, Error, Failed};
+pub use handle::{
+    Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
+    Verified, kv, open, replace_target, sql, ticket,
+};
+pub use observer::{Observer, Phase, Progress};
+pub use plan::{
+    CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, JournalMode, NAME_BYTES_MAX, Plan, PlanBuilder,
+    SourceBuilder,
+};

@@ -1,0 +1,314 @@
+//! Observing: the facts on disk, gathered under our locks or from outside.
+
+use crate::disk;
+use crate::error::{Cause, Contradicted, Error, Words};
+use crate::kv::{FileLock, Look, Site, Standing, holder_of};
+use crate::plan::Plan;
+use crate::protocol::marker::{Marker, SourceNamed};
+use crate::protocol::record::Record;
+use crate::protocol::{
+    AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
+    SourceSeen, State, TargetSeen, classify,
+};
+use crate::sql::{Access, ClaimFile, Target, TargetLook};
+use std::path::{Path, PathBuf};
+
+/// The places that a plan names, and the locks on them.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) plan: Plan,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) target: Target,
+    pub(crate) claim: ClaimFile,
+    /// The lock on each source's own folder, where there is one.
+    pub(crate) own: Vec<Option<FileLock>>,
+    access: Access,
+}
+
+/// What one look showed.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) observation: Observation,
+    pub(crate) looks: Vec<Look>,
+    pub(crate) target: TargetLook,
+    claim_detail: Option<String>,
+    pub(crate) elsewhere: Vec<(PathBuf, TargetLook)>,
+}
+
+impl Places {
+    /// Finds the places of `plan`. With [`Access::Locked`], nobody else who asks for the locks
+    /// looks or acts until they are dropped.
+    pub(crate) fn new(plan: &Plan, access: Access) -> Result<Self, Cause> {
+        let mut sites = Vec::new();
+        for source in &plan.inner.sources {
+            sites.push(Site::new(&source.name, &source.path).map_err(|cause| match cause {
+                Cause::Io { source: error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                    Cause::SourceMissing { name: source.name.clone(), path: source.path.clone() }
+                }
+                other => other,
+            })?);
+        }
+        let target = Target::new(&plan.inner.target)?;
+        check_overlap(&sites, &target)?;
+        let claim = ClaimFile::beside(&target.path);
+        let own = sites.iter().map(|_| None).collect();
+        let mut places = Self { plan: plan.clone(), sites, target, claim, own, access };
+        if access == Access::Locked {
+            places.lock()?;
+        }
+        Ok(places)
+    }
+
+    fn lock(&mut self) -> Result<(), Cause> {
+        let mut order: Vec<usize> = (0..self.sites.len()).collect();
+        order.sort_by_key(|&at| self.sites.get(at).map(|site| site.name.clone()));
+        for at in order {
+            if let (Some(site), Some(own)) = (self.sites.get(at), self.own.get_mut(at)) {
+                *own = lock_folder(site)?;
+            }
+        }
+        self.claim.lock()
+    }
+
+    /// Looks at everything.
+    pub(crate) fn observe(&self) -> Result<Seen, Cause> {
+        let (claim, claim_detail) = self.claim.look(self.plan.name())?;
+        let claimed = match claim {
+            ClaimSeen::Id(id) => Some(id),
+            ClaimSeen::None | ClaimSeen::Unreadable => None,
+        };
+        let looks =
+            self.sites.iter().map(|site| site.look(claimed)).collect::<Result<Vec<_>, _>>()?;
+        let target = self.target.look(self.plan.name(), self.access);
+        let mut elsewhere: Vec<(PathBuf, TargetLook)> = Vec::new();
+        for marker in looks.iter().filter_map(|look| look.path.marker()) {
+            let path = PathBuf::from(&marker.target);
+            if !self.is_target(&path) && elsewhere.iter().all(|(other, _)| *other != path) {
+                let look = match Target::new(&path) {
+                    Ok(target) => target.look(&marker.plan, Access::LookOnly),
+                    Err(cause) => TargetLook::Unreachable(cause),
+                };
+                elsewhere.push((path, look));
+            }
+        }
+        let sources = self.sites.iter().zip(&looks).map(|(site, look)| self.source(site, look));
+        let observation = Observation {
+            sources: sources.collect(),
+            target: self.target_seen(&target),
+            claim,
+            elsewhere: elsewhere.iter().map(|(_, look)| self.target_seen(look)).collect(),
+        };
+        Ok(Seen { observation, looks, target, claim_detail, elsewhere })
+    }
+
+    fn is_target(&self, path: &Path) -> bool {
+        path == self.target.path || disk::resolve(path).is_ok_and(|path| path == self.target.path)
+    }
+
+    fn source(&self, site: &Site, look: &Look) -> SourceSeen {
+        let path = match &look.path {
+            Standing::Nothing => AtPath::Nothing,
+            Standing::Directory(version) => AtPath::Directory(*version),
+            Standing::Marker(marker) => AtPath::Marker(self.marker(site, marker)),
+            Standing::Damaged(_) => AtPath::Damaged,
+            Standing::Foreign(_) => AtPath::Foreign,
+        };
+        let retired = match &look.retired {
+            Standing::Nothing => AtRetired::Nothing,
+            Standing::Directory(version) => AtRetired::Directory(*version),
+            Standing::Marker(marker) => AtRetired::Marker(self.marker(site, marker)),
+            Standing::Damaged(_) | Standing::Foreign(_) => AtRetired::Foreign,
+        };
+        SourceSeen { path, retired, temporary: look.temporary }
+    }
+
+    fn marker(&self, site: &Site, marker: &Marker) -> MarkerSeen {
+        MarkerSeen {
+            stage: marker.stage,
+            run: marker.run(),
+            was: marker.was,
+            plan: marker.plan == self.plan.name(),
+            source: marker.source == site.name,
+            sources: self.is_ours(marker.sources.iter().map(|named| named.name.as_str())),
+            target: self.is_target(Path::new(&marker.target)),
+        }
+    }
+
+    fn target_seen(&self, look: &TargetLook) -> TargetSeen {
+        match look {
+            TargetLook::None => TargetSeen::None,
+            TargetLook::Record(record) => TargetSeen::Record(RecordSeen {
+                stage: record.stage,
+                run: record.run(),
+                copied: record.copied(),
+                sources: self.is_ours(record.sources.iter().map(|source| source.name.as_str())),
+            }),
+            TargetLook::Unreadable(_) => TargetSeen::Unreadable,
+            TargetLook::Unreachable(_) => TargetSeen::Unreachable,
+            TargetLook::MainFileGone => TargetSeen::MainFileGone,
+        }
+    }
+
+    /// Whether `names` are just the plan's sources, in any order.
+    fn is_ours<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
+        let mut theirs: Vec<&str> = names.collect();
+        let mut ours: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
+        theirs.sort_unstable();
+        ours.sort_unstable();
+        theirs == ours
+    }
+
+    /// The sources as a marker names them.
+    pub(crate) fn named(&self) -> Vec<SourceNamed> {
+        let named = self.sites.iter().map(|site| SourceNamed {
+            name: site.name.clone(),
+            path: site.path.display().to_string(),
+        });
+        named.collect()
+    }
+
+    /// The state, or the error that the contradiction is to a caller.
+    pub(crate) fn classify(&self, seen: &Seen) -> Result<State, Error> {
+        classify(&seen.observation).map_err(|contradiction| self.contradict(seen, contradiction))
+    }
+
+    /// A contradiction, in words. Where no migration has begun, a target that can't be used is only
+    /// a wrong path.
+    pub(crate) fn contradict(&self, seen: &Seen, contradiction: Contradiction) -> Error {
+        let unmarked = seen.looks.iter().all(|look| look.path.marker().is_none());
+        match (&seen.target, contradiction) {
+            (TargetLook::Unreadable(cause), Contradiction::TargetUnreadable)
+            | (TargetLook::Unreachable(cause), Contradiction::TargetUnreachable)
+                if unmarked =>
+            {
+                Error::Refused(copy_of(cause))
+            }
+            _ => Error::Contradiction(Box::new(self.tell(seen, contradiction))),
+        }
+    }
+
+    fn tell(&self, seen: &Seen, contradiction: Contradiction) -> Contradicted {
+        let look = |source: usize| seen.looks.get(source);
+        let detail = match contradiction.place() {
+            Place::Source(source) => look(source).and_then(|look| match contradiction {
+                Contradiction::OtherPlan(_) => {
+                    look.path.marker().map(|marker| format!("it is of plan '{}'", marker.plan))
+                }
+                Contradiction::OtherSource(_) => {
+                    look.path.marker().map(|marker| format!("it is of source '{}'", marker.source))
+                }
+                Contradiction::OtherSources(_) => look.path.marker().map(|marker| {
+                    let names: Vec<&str> =
+                        marker.sources.iter().map(|named| named.name.as_str()).collect();
+                    format!("they are {}", names.join(", "))
+                }),
+                _ => look.path.detail().or(look.retired.detail()).map(str::to_owned),
+            }),
+            Place::Target => match &seen.target {
+                TargetLook::Unreadable(cause) | TargetLook::Unreachable(cause) => {
+                    Some(cause.to_string())
+                }
+                TargetLook::None | TargetLook::Record(_) | TargetLook::MainFileGone => None,
+            },
+            Place::Claim => seen.claim_detail.clone(),
+            Place::Elsewhere => None,
+        };
+        // The one with a record, where there is one, is the one that is spoken of.
+        let elsewhere = seen
+            .elsewhere
+            .iter()
+            .find(|(_, look)| matches!(look, TargetLook::Record(_)))
+            .or(seen.elsewhere.first());
+        let words = Words {
+            source: &|source| {
+                self.sites
+                    .get(source)
+                    .map(|site| (site.name.clone(), site.path.clone()))
+                    .unwrap_or_default()
+            },
+            target: &self.target.path,
+            elsewhere: elsewhere.map(|(path, _)| path.as_path()),
+            detail,
+        };
+        words.tell(contradiction)
+    }
+}
+
+impl Seen {
+    /// The record, where there is one.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match &self.target {
+            TargetLook::Record(record) => Some(record),
+            TargetLook::None
+            | TargetLook::Unreadable(_)
+            | TargetLook::Unreachable(_)
+            | TargetLook::MainFileGone => None,
+        }
+    }
+}
+
+/// An error of a look, told once more; I/O errors can't be cloned.
+fn copy_of(cause: &Cause) -> Cause {
+    match cause {
+        Cause::NotADatabase { path, reason } => {
+            Cause::NotADatabase { path: path.clone(), reason: reason.clone() }
+        }
+        Cause::TargetFolderMissing(path) => Cause::TargetFolderMissing(path.clone()),
+        Cause::Engine { engine, what, path, message, next } => {
+            Cause::Engine { engine, what, path: path.clone(), message: message.clone(), next }
+        }
+        Cause::Io { what, path, source } => Cause::Io {
+            what,
+            path: path.clone(),
+            source: std::io::Error::new(source.kind(), source.to_string()),
+        },
+        other => Cause::Plan(other.to_string()),
+    }
+}
+
+/// Locks the folder that a source's store is in, where there is one: at its path, or retired.
+fn lock_folder(site: &Site) -> Result<Option<FileLock>, Cause> {
+    for folder in [&site.path, &site.retired] {
+        if disk::metadata(folder)?.is_some_and(|metadata| metadata.is_dir()) {
+            let lock = FileLock::try_new(folder)?
+                .ok_or_else(|| Cause::Locked { path: folder.clone(), holder: holder_of(folder) })?;
+            return if lock.is_at(folder)? {
+                Ok(Some(lock))
+            } else {
+                Err(Cause::ChangedUnderneath(folder.clone()))
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses two names of one directory, and places inside each other.
+fn check_overlap(sites: &[Site], target: &Target) -> Result<(), Cause> {
+    use std::os::unix::fs::MetadataExt;
+    let overlap = |first: &Site, second: String, path: &Path| {
+        Err(Cause::Overlap {
+            first: format!("source '{}'", first.name),
+            second,
+            path: path.to_owned(),
+        })
+    };
+    let inode = |path: &Path| -> Result<Option<(u64, u64)>, Cause> {
+        Ok(disk::metadata(path)?.filter(std::fs::Metadata::is_dir).map(|m| (m.dev(), m.ino())))
+    };
+    for (at, site) in sites.iter().enumerate() {
+        for place in [&site.path, &site.retired] {
+            if target.path.starts_with(place) {
+                return overlap(site, "the target".to_owned(), &target.path);
+            }
+            for other in sites.iter().skip(at + 1) {
+                for others in [&other.path, &other.retired] {
+                    let same = inode(place)?.is_some() && inode(place)? == inode(others)?;
+                    if same || place.starts_with(others) || others.starts_with(place) {
+                        return overlap(site, format!("source '{}'", other.name), others);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

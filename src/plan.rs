@@ -1,0 +1,421 @@
+//! The plan: which sources go into which target, and how.
+
+use crate::copy::{Blobs, Mapping};
+use crate::error::{Cause, Error};
+use crate::protocol::marker::{Hints, SOURCES_MAX};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Chunks of this many bytes of keys and values, unless the plan says otherwise: large enough that
+/// a chunk's two syncs cost nothing, small enough to do again after a crash.
+pub const CHUNK_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
+
+/// The largest chunk that a plan may ask for: a chunk's pages are held in memory.
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// The longest name of a plan or source, in bytes.
+pub const NAME_BYTES_MAX: usize = 100;
+
+/// Which sources go into which target. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) target: PathBuf,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) journal_mode: JournalMode,
+    pub(crate) hints: Option<Hints>,
+}
+
+/// One source of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) may_be_missing: bool,
+    pub(crate) keyspaces: Vec<Keyspace>,
+    /// Blob tables for the keyspaces that are not named.
+    pub(crate) every_keyspace: bool,
+    pub(crate) left_out: BTreeSet<String>,
+}
+
+/// One keyspace of a source, and where it goes.
+#[derive(Clone)]
+pub(crate) struct Keyspace {
+    pub(crate) name: String,
+    pub(crate) mapping: Arc<dyn Mapping>,
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyspace")
+            .field("name", &self.name)
+            .field("mapping", &self.mapping.name())
+            .finish()
+    }
+}
+
+/// The journal mode that the SQL database is left in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalMode {
+    /// As it was found; a new file gets SQLite's own default, `DELETE`.
+    #[default]
+    Keep,
+    /// A rollback journal that is deleted at each commit.
+    Delete,
+    /// A write-ahead log.
+    Wal,
+}
+
+/// Builds a [`Plan`].
+#[derive(Debug)]
+pub struct PlanBuilder {
+    name: String,
+    sources: Vec<Source>,
+    target: Option<PathBuf>,
+    chunk_bytes: usize,
+    journal_mode: JournalMode,
+    hints: Option<Hints>,
+}
+
+/// Says where the keyspaces of one source go.
+#[derive(Debug)]
+pub struct SourceBuilder {
+    source: Source,
+}
+
+impl Plan {
+    /// Begins a plan. Its name is kept in every marker and in the target, so it must stay the same.
+    #[must_use]
+    pub fn builder(name: impl Into<String>) -> PlanBuilder {
+        PlanBuilder {
+            name: name.into(),
+            sources: Vec::new(),
+            target: None,
+            chunk_bytes: CHUNK_BYTES_DEFAULT,
+            journal_mode: JournalMode::Keep,
+            hints: None,
+        }
+    }
+
+    /// The plan's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The target's path, as it was given.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.inner.target
+    }
+
+    /// The sources' names and paths, as they were given, in the plan's order.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.inner.sources.iter().map(|source| (source.name.as_str(), source.path.as_path()))
+    }
+}
+
+impl PlanBuilder {
+    /// Adds a source: a name for it, its directory, and where its keyspaces go.
+    #[must_use]
+    pub fn source(
+        mut self,
+        name: impl Into<String>,
+        path: impl Into<PathBuf>,
+        keyspaces: impl FnOnce(SourceBuilder) -> SourceBuilder,
+    ) -> Self {
+        let source = Source {
+            name: name.into(),
+            path: path.into(),
+            may_be_missing: false,
+            keyspaces: Vec::new(),
+            every_keyspace: false,
+            left_out: BTreeSet::new(),
+        };
+        self.sources.push(keyspaces(SourceBuilder { source }).source);
+        self
+    }
+
+    /// Sets the target: the SQL database's file. Its folder must exist.
+    #[must_use]
+    pub fn target(mut self, path: impl Into<PathBuf>) -> Self {
+        self.target = Some(path.into());
+        self
+    }
+
+    /// Sets how many bytes of keys and values one transaction copies; [`CHUNK_BYTES_DEFAULT`]
+    /// unless set.
+    #[must_use]
+    pub const fn chunk_bytes(mut self, bytes: usize) -> Self {
+        self.chunk_bytes = bytes;
+        self
+    }
+
+    /// Sets the journal mode that the SQL database is left in.
+    #[must_use]
+    pub const fn journal_mode(mut self, mode: JournalMode) -> Self {
+        self.journal_mode = mode;
+        self
+    }
+
+    /// Sets what the markers tell a person to do: to go on with the migration, and to go back while
+    /// that is still possible. Without it they name the operator's command.
+    #[must_use]
+    pub fn hints(mut self, go_on: impl Into<String>, go_back: impl Into<String>) -> Self {
+        self.hints = Some(Hints { go_on: go_on.into(), go_back: go_back.into() });
+        self
+    }
+
+    /// Checks the plan. Nothing on disk is looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Plan`], when a name is empty, too long, used twice or not one line; when there is no
+    /// source or no target; when two keyspaces write one table; when the chunk size is out of range.
+    pub fn build(self) -> Result<Plan, Error> {
+        self.check().map_err(Error::Refused)
+    }
+
+    fn check(self) -> Result<Plan, Cause> {
+        check_name("plan", &self.name)?;
+        let mut names = BTreeSet::new();
+        let mut tables = BTreeSet::new();
+        for source in &self.sources {
+            check_name("source", &source.name)?;
+            if !names.insert(source.name.as_str()) {
+                return Err(Cause::Plan(format!("two sources are named '{}'", source.name)));
+            }
+            check_keyspaces(source, &mut tables)?;
+        }
+        if self.sources.is_empty() {
+            return Err(Cause::Plan("it has no source".to_owned()));
+        }
+        if self.sources.len() > SOURCES_MAX {
+            return Err(Cause::Plan(format!("it has more than {SOURCES_MAX} sources")));
+        }
+        if !(1..=CHUNK_BYTES_MAX).contains(&self.chunk_bytes) {
+            return Err(Cause::Plan(format!(
+                "a chunk of {} bytes is not between 1 and {CHUNK_BYTES_MAX}",
+                self.chunk_bytes
+            )));
+        }
+        let target = self.target.ok_or_else(|| Cause::Plan("it has no target".to_owned()))?;
+        let inner = Inner {
+            name: self.name,
+            sources: self.sources,
+            target,
+            chunk_bytes: self.chunk_bytes,
+            journal_mode: self.journal_mode,
+            hints: self.hints,
+        };
+        Ok(Plan { inner: Arc::new(inner) })
+    }
+}
+
+impl SourceBuilder {
+    /// Copies a keyspace into a blob table named `SOURCE_KEYSPACE`.
+    #[must_use]
+    pub fn blobs(self, keyspace: impl Into<String>) -> Self {
+        let keyspace = keyspace.into();
+        let table = blob_table(&self.source.name, &keyspace);
+        self.table(keyspace, Blobs::new(table))
+    }
+
+    /// Copies a keyspace as `mapping` says.
+    #[must_use]
+    pub fn table(mut self, keyspace: impl Into<String>, mapping: impl Mapping) -> Self {
+        self.source.keyspaces.push(Keyspace { name: keyspace.into(), mapping: Arc::new(mapping) });
+        self
+    }
+
+    /// Copies every keyspace that is neither named nor left out into a blob table.
+    #[must_use]
+    pub const fn every_keyspace(mut self) -> Self {
+        self.source.every_keyspace = true;
+        self
+    }
+
+    /// Leaves a keyspace out: it stays behind in the retired store.
+    #[must_use]
+    pub fn leave_out(mut self, keyspace: impl Into<String>) -> Self {
+        self.source.left_out.insert(keyspace.into());
+        self
+    }
+
+    /// Allows the source to be missing. It then gets a marker all the same, so that no old program
+    /// creates a store there.
+    #[must_use]
+    pub const fn may_be_missing(mut self) -> Self {
+        self.source.may_be_missing = true;
+        self
+    }
+}
+
+impl Source {
+    /// Where each of the store's keyspaces goes, in the order of copying: those that the plan names
+    /// first, in its order, then the others by name.
+    pub(crate) fn resolve(&self, found: &[String]) -> Result<Vec<Keyspace>, Cause> {
+        let mut resolved = self.keyspaces.clone();
+        let mut tables = BTreeSet::new();
+        check_keyspaces(self, &mut tables)?;
+        let mut others: Vec<&String> = found
+            .iter()
+            .filter(|name| {
+                !self.left_out.contains(*name) && !self.keyspaces.iter().any(|k| k.name == **name)
+            })
+            .collect();
+        others.sort();
+        for name in others {
+            if !self.every_keyspace {
+                return Err(Cause::KeyspaceUnmapped {
+                    name: self.name.clone(),
+                    keyspace: name.clone(),
+                });
+            }
+            let mapping = Blobs::new(blob_table(&self.name, name));
+            let keyspace = Keyspace { name: name.clone(), mapping: Arc::new(mapping) };
+            check_tables(&self.name, &keyspace, &mut tables)?;
+            resolved.push(keyspace);
+        }
+        Ok(resolved)
+    }
+}
+
+/// Refuses two keyspaces, of any sources, that write one table.
+pub(crate) fn check_distinct<'a>(
+    keyspaces: impl Iterator<Item = (&'a str, &'a Keyspace)>,
+) -> Result<(), Cause> {
+    let mut tables = BTreeSet::new();
+    for (source, keyspace) in keyspaces {
+        check_tables(source, keyspace, &mut tables)?;
+    }
+    Ok(())
+}
+
+fn blob_table(source: &str, keyspace: &str) -> String {
+    format!("{source}_{keyspace}")
+}
+
+fn check_keyspaces(source: &Source, tables: &mut BTreeSet<String>) -> Result<(), Cause> {
+    let mut names = BTreeSet::new();
+    for keyspace in &source.keyspaces {
+        if !names.insert(keyspace.name.as_str()) || source.left_out.contains(&keyspace.name) {
+            return Err(Cause::Plan(format!(
+                "source '{}' names keyspace '{}' twice",
+                source.name, keyspace.name
+            )));
+        }
+        check_tables(&source.name, keyspace, tables)?;
+    }
+    Ok(())
+}
+
+fn check_tables(
+    source: &str,
+    keyspace: &Keyspace,
+    tables: &mut BTreeSet<String>,
+) -> Result<(), Cause> {
+    for table in keyspace.mapping.tables() {
+        let name = &table.name;
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || name.contains('\0') {
+            return Err(Cause::Plan(format!("'{}' is no name for a table", name.escape_debug())));
+        }
+        if lower.starts_with("sqlite_") || lower.starts_with("cutover_") {
+            return Err(Cause::Plan(format!(
+                "keyspace '{}' of source '{source}' would write table '{name}', a name that is reserved",
+                keyspace.name
+            )));
+        }
+        if !tables.insert(lower) {
+            return Err(Cause::Plan(format!(
+                "keyspace '{}' of source '{source}' would write table '{name}', which another keyspace writes",
+                keyspace.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Cause> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(Cause::Plan(format!(
+            "'{}' is no name for a {what}: it must have 1 to {NAME_BYTES_MAX} bytes and no control characters",
+            name.escape_debug()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(builder: PlanBuilder) -> String {
+        builder.build().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plan_that_can_not_work_is_refused_with_the_reason() {
+        let two = |a: &str, b: &str| {
+            Plan::builder("p")
+                .target("t")
+                .source(a, "a", |s| s.blobs("b_c"))
+                .source(b, "b", |s| s.blobs("C"))
+        };
+        assert_eq!(
+            refusal(two("a", "A_b")),
+            "the plan can't be used: keyspace 'C' of source 'A_b' would write table 'A_b_C', \
+             which another keyspace writes; change the plan"
+        );
+        assert_eq!(
+            refusal(two("a", "a")),
+            "the plan can't be used: two sources are named 'a'; change the plan"
+        );
+        two("a", "z").build().unwrap();
+        for (builder, reason) in [
+            (Plan::builder("p").target("t"), "it has no source"),
+            (Plan::builder("p").source("a", "a", |s| s), "it has no target"),
+            (two("a", "z").chunk_bytes(0), "a chunk of 0 bytes"),
+            (two("cutover", "z"), "a name that is reserved"),
+            (two("a\nb", "z"), "no name for a source"),
+            (
+                Plan::builder("p").target("t").source("a", "a", |s| s.blobs("x").leave_out("x")),
+                "names keyspace 'x' twice",
+            ),
+        ] {
+            let text = refusal(builder);
+            assert!(text.contains(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_keyspace_that_is_neither_mapped_nor_left_out_is_refused() {
+        let plan = Plan::builder("p")
+            .target("t")
+            .source("a", "a", |s| s.blobs("x").leave_out("y"))
+            .build()
+            .unwrap();
+        let source = &plan.inner.sources[0];
+        let names = |found: &[&str]| {
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            source
+                .resolve(&found)
+                .map(|keyspaces| keyspaces.into_iter().map(|k| k.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["y", "x"]).unwrap(), ["x"]);
+        assert_eq!(
+            names(&["z"]).unwrap_err().to_string(),
+            "keyspace 'z' of source 'a' is neither mapped nor left out; map it, or leave it out explicitly"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! The frame around every file and row of ours: text lines, one line of JSON, one checksum line.
+
+use super::DecodeError;
+use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::xxh3_128;
+
+const CHECKSUM: &str = "checksum xxh3-128 ";
+
+/// `heading` (whole lines, or empty), then `body` as one line of JSON, then the checksum of both.
+pub(super) fn seal<T: Serialize>(heading: &str, body: &T) -> Result<String, DecodeError> {
+    let json = serde_json::to_string(body)
+        .map_err(|error| DecodeError::new(format!("it can't be written as JSON: {error}")))?;
+    let text = format!("{heading}{json}\n");
+    let sum = xxh3_128(text.as_bytes());
+    Ok(format!("{text}{CHECKSUM}{sum:032x}\n"))
+}
+
+/// The JSON line of `bytes`, once size, UTF-8, checksum and format number are found to be right.
+pub(super) fn unseal<T: DeserializeOwned>(
+    bytes: &[u8],
+    bytes_max: usize,
+    format: u32,
+) -> Result<T, DecodeError> {
+    if bytes.len() > bytes_max {
+        return Err(DecodeError::new(format!(
+            "it has {} bytes, more than the {bytes_max} that one can have",
+            bytes.len()
+        )));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::new("it is not UTF-8"))?;
+    let lines = text.strip_suffix('\n').ok_or_else(|| DecodeError::new("its last line is cut"))?;
+    let (rest, sum) = lines
+        .rsplit_once('\n')
+        .and_then(|(rest, last)| Some((rest, last.strip_prefix(CHECKSUM)?)))
+        .ok_or_else(|| DecodeError::new("it does not end in a checksum line"))?;
+    let signed = text.get(..=rest.len()).unwrap_or_default();
+    if super::hex_u128(sum) != Some(xxh3_128(signed.as_bytes())) {
+        return Err(DecodeError::new("its checksum is wrong"));
+    }
+    let json = rest.rsplit_once('\n').map_or(rest, |(_, json)| json);
+    let probe: Format = decode(json)?;
+    if probe.format != format {
+        return Err(DecodeError::new(format!(
+            "its format is number {}, and this version of cutover reads number {format}",
+            probe.format
+        )));
+    }
+    decode(json)
+}
+
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
+fn decode<T: DeserializeOwned>(json: &str) -> Result<T, DecodeError> {
+    serde_json::from_str(json)
+        .map_err(|error| DecodeError::new(format!("its JSON line can't be read: {error}")))
+}

@@ -1,0 +1,301 @@
+//! The marker: the file that stands at a source's path in place of its directory.
+//!
+//! A few lines for the person who finds it, one line of JSON, one checksum line. The person's lines
+//! are covered by the checksum too.
+
+use super::{Attempt, DecodeError, MigrationId, Run, Stage, Was, envelope, hex_bytes};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// The first line of every marker.
+pub const FIRST_LINE: &str = "This is a cutover marker. It is not a fjall database any more.";
+
+/// A longer file at a source's path is no marker of ours. Room for [`SOURCES_MAX`] paths of 4 KiB.
+pub const MARKER_BYTES_MAX: usize = 1024 * 1024;
+
+/// More sources than any daemon has, few enough that a marker stays readable.
+pub const SOURCES_MAX: usize = 64;
+
+const FORMAT: u32 = 1;
+
+/// What a marker says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    format: u32,
+    /// How final it is.
+    pub stage: Stage,
+    /// The plan's name.
+    pub plan: String,
+    /// The migration.
+    pub id: MigrationId,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// The name of the source that this marker stands for.
+    pub source: String,
+    /// What stood here before.
+    pub was: Was,
+    /// All sources of the plan, in the plan's order.
+    pub sources: Vec<SourceNamed>,
+    /// The absolute path of the target, without secrets.
+    pub target: String,
+    /// When it was written, RFC 3339, UTC.
+    pub time: String,
+    /// The store's own `version` file, where a directory stood here.
+    #[serde(with = "hex_bytes")]
+    pub version: Option<Vec<u8>>,
+}
+
+/// A source as a marker names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceNamed {
+    /// Its name in the plan.
+    pub name: String,
+    /// Its absolute path.
+    pub path: String,
+}
+
+/// What a marker's own lines tell a person to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// The command, or the action, that goes on with the migration.
+    pub go_on: String,
+    /// The command that gives the KV stores back, while that is still possible.
+    pub go_back: String,
+}
+
+impl Marker {
+    /// A marker in this version's format.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the file")]
+    #[must_use]
+    pub fn new(
+        stage: Stage,
+        plan: &str,
+        run: Run,
+        source: &str,
+        was: Was,
+        sources: Vec<SourceNamed>,
+        target: &str,
+        time: String,
+        version: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            stage,
+            plan: plan.to_owned(),
+            id: run.id,
+            attempt: run.attempt,
+            source: source.to_owned(),
+            was,
+            sources,
+            target: target.to_owned(),
+            time,
+            version,
+        }
+    }
+
+    /// The run it belongs to.
+    #[must_use]
+    pub const fn run(&self) -> Run {
+        Run { id: self.id, attempt: self.attempt }
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// When the marker would be larger than [`MARKER_BYTES_MAX`], or could not be read back.
+    pub fn encode(&self, hints: &Hints) -> Result<Vec<u8>, DecodeError> {
+        let bytes = envelope::seal(&self.heading(hints), self)?.into_bytes();
+        // What can't be read back must never reach the disk.
+        let back = Self::decode(&bytes)?;
+        if back == *self {
+            Ok(bytes)
+        } else {
+            Err(DecodeError::new("it does not read back as it was"))
+        }
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// When they are not a whole marker of this version's format.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if !Self::is_ours(bytes) {
+            return Err(DecodeError::new("it is not a cutover marker"));
+        }
+        let marker: Self = envelope::unseal(bytes, MARKER_BYTES_MAX, FORMAT)?;
+        if marker.sources.len() > SOURCES_MAX {
+            return Err(DecodeError::new(format!("it names more than {SOURCES_MAX} sources")));
+        }
+        Ok(marker)
+    }
+
+    /// Whether `bytes` begin as a marker of ours does, damaged or not.
+    #[must_use]
+    pub fn is_ours(bytes: &[u8]) -> bool {
+        bytes.starts_with(FIRST_LINE.as_bytes())
+    }
+
+    fn heading(&self, hints: &Hints) -> String {
+        let path = self
+            .sources
+            .iter()
+            .find(|named| named.name == self.source)
+            .map_or("", |named| one_line(&named.path));
+        let mut text = format!("{FIRST_LINE}\n");
+        let line = |text: &mut String, label: &str, words: &str| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{label:<12} {}", one_line(words));
+        };
+        line(
+            &mut text,
+            "what:",
+            &format!("source '{}' of plan '{}', {}", self.source, self.plan, self.meaning()),
+        );
+        line(&mut text, "when:", &self.time);
+        let retired = match (self.was, self.stage) {
+            (Was::Nothing, _) => "no store stood here".to_owned(),
+            (Was::Directory, Stage::Reclaimed) => "freed on request".to_owned(),
+            (
+                Was::Directory,
+                Stage::Sealed | Stage::Tombstone | Stage::Final | Stage::Restoring,
+            ) => format!("{path}{RETIRED_SUFFIX}"),
+        };
+        line(&mut text, "old store:", &retired);
+        line(&mut text, "SQL:", &self.target);
+        line(&mut text, "to go on:", &hints.go_on);
+        line(&mut text, "to go back:", &hints.go_back);
+        line(
+            &mut text,
+            "do not:",
+            "delete, rename or edit this file; it keeps old programs from writing here",
+        );
+        text
+    }
+
+    const fn meaning(&self) -> &'static str {
+        match self.stage {
+            Stage::Sealed => "is sealed while its data moves to SQL; it can still go back",
+            Stage::Tombstone => "has moved to SQL for good",
+            Stage::Final => "has moved to SQL for good; the SQL database is in use",
+            Stage::Restoring => "is being given back",
+            Stage::Reclaimed => "has moved to SQL for good; the old bytes are freed",
+        }
+    }
+}
+
+/// A retired store stands at its old path with this at the end.
+pub const RETIRED_SUFFIX: &str = ".retired";
+
+/// A heading's line must stay one line, whatever a path holds; JSON escapes for itself.
+fn one_line(words: &str) -> &str {
+    words.split(['\n', '\r']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn sample() -> Marker {
+        Marker::new(
+            Stage::Sealed,
+            "litd",
+            Run { id: MigrationId(7), attempt: 3 },
+            "accounts",
+            Was::Directory,
+            vec![SourceNamed { name: "accounts".into(), path: "/data/accounts".into() }],
+            "/data/litd.sqlite",
+            "2026-01-02T03:04:05Z".into(),
+            Some(b"FJL\x03".to_vec()),
+        )
+    }
+
+    fn hints() -> Hints {
+        Hints { go_on: "cutover migrate".into(), go_back: "cutover abort".into() }
+    }
+
+    #[test]
+    fn a_marker_tells_a_person_where_the_data_is_and_what_to_run() {
+        let text = String::from_utf8(sample().encode(&hints()).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "This is a cutover marker. It is not a fjall database any more.\n\
+             what:        source 'accounts' of plan 'litd', is sealed while its data moves to SQL; it can still go back\n\
+             when:        2026-01-02T03:04:05Z\n\
+             old store:   /data/accounts.retired\n\
+             SQL:         /data/litd.sqlite\n\
+             to go on:    cutover migrate\n\
+             to go back:  cutover abort\n\
+             do not:      delete, rename or edit this file; it keeps old programs from writing here\n\
+             {\"format\":1,\"stage\":\"sealed\",\"plan\":\"litd\",\"id\":\"00000000000000000000000000000007\",\
+             \"attempt\":3,\"source\":\"accounts\",\"was\":\"directory\",\"sources\":[{\"name\":\"accounts\",\
+             \"path\":\"/data/accounts\"}],\"target\":\"/data/litd.sqlite\",\"time\":\"2026-01-02T03:04:05Z\",\
+             \"version\":\"464a4c03\"}\n\
+             checksum xxh3-128 6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1\n"
+                .replace("6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1", text.trim_end().rsplit(' ').next().unwrap())
+        );
+    }
+
+    #[test]
+    fn every_single_changed_cut_or_added_byte_is_noticed() {
+        let whole = sample().encode(&hints()).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            Marker::decode(&changed).unwrap_err();
+            Marker::decode(&whole[..at]).unwrap_err();
+        }
+        let mut longer = whole.clone();
+        longer.push(b'\n');
+        Marker::decode(&longer).unwrap_err();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_its_number() {
+        let text = envelope::seal(
+            &format!("{FIRST_LINE}\n"),
+            &serde_json::json!({"format": 2, "anything": "else"}),
+        )
+        .unwrap();
+        let error = Marker::decode(text.as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "its format is number 2, and this version of cutover reads number 1"
+        );
+    }
+
+    #[test]
+    fn a_path_with_a_line_break_does_not_forge_a_line() {
+        let mut marker = sample();
+        marker.target = "/data/x\nto go on:    rm -rf /".into();
+        let text = String::from_utf8(marker.encode(&hints()).unwrap()).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("to go on:")).count(), 1);
+        assert_eq!(Marker::decode(text.as_bytes()).unwrap(), marker);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Marker::decode(&bytes);
+            let mut ours = FIRST_LINE.as_bytes().to_vec();
+            ours.extend(bytes);
+            let _ = Marker::decode(&ours);
+        }
+
+        #[test]
+        fn what_is_encoded_reads_back(
+            plan in ".{0,40}", source in ".{0,40}", path in ".{0,80}", target in ".{0,80}",
+            id in any::<u128>(), attempt in any::<u32>(),
+            version in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
+        ) {
+            let marker = Marker::new(
+                Stage::Tombstone, &plan, Run { id: MigrationId(id), attempt }, &source, Was::Nothing,
+                vec![SourceNamed { name: source.clone(), path }], &target, String::new(), version,
+            );
+            let bytes = marker.encode(&hints()).unwrap();
+            prop_assert_eq!(Marker::decode(&bytes).unwrap(), marker);
+        }
+    }
+}

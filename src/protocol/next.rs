@@ -1,0 +1,534 @@
+//! What comes next: the one durable step that an observation and an intent call for.
+
+use super::classify::{Marked, Sources};
+use super::{
+    AtRetired, Attempt, ClaimSeen, Contradiction, MigrationId, Observation, RecordSeen,
+    RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify,
+};
+use std::collections::BTreeSet;
+
+/// What the caller wants. Those that lose something are only ever asked for with a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Intent {
+    /// Hand out the KV stores.
+    UseKv,
+    /// Seal every source, as this migration where none has begun.
+    Begin(MigrationId),
+    /// Copy, verify and commit.
+    Copy,
+    /// Set the tombstones and make the target live.
+    Finish,
+    /// Go back to where an attempt that has not committed began.
+    Abort,
+    /// Go back from a commit point that has passed.
+    AbortCommitted,
+    /// Hand out the SQL database.
+    UseSql,
+    /// Copy once more from the retired stores.
+    Rerun,
+    /// Give the KV stores back from behind their tombstones.
+    RestoreKv,
+    /// Free the retired bytes.
+    Reclaim,
+    /// Go on with the caller's target, since the one that the markers name is lost.
+    ReplaceTarget,
+}
+
+/// What a process has done since it took its locks. A restart begins with an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Whether all that was found has been made durable.
+    pub confirmed: bool,
+    /// The attempt that this session raises every marker to.
+    pub fresh: Option<Attempt>,
+    /// Whether the target was re-read and found whole.
+    pub verified: bool,
+    /// Whether the tombstones lie ready beside the markers.
+    pub prepared: bool,
+    /// The sources whose tombstone failed; they are tried again by the next session.
+    pub failed: BTreeSet<usize>,
+}
+
+/// One durable step. It is done when it returns, or it may not have happened at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Step {
+    /// Make durable what was found: markers and their folders, and, if asked, the target's record
+    /// or its absence.
+    Confirm {
+        /// Whether the target too.
+        record: bool,
+    },
+    /// Write this migration's entry into the claim file.
+    Claim(MigrationId),
+    /// Remove this plan's entry from the claim file.
+    Unclaim,
+    /// Put a marker at an open source's path.
+    Seal {
+        /// The source.
+        source: usize,
+        /// The marker's run.
+        run: Run,
+    },
+    /// Replace a source's marker.
+    Mark {
+        /// The source.
+        source: usize,
+        /// The new stage.
+        stage: Stage,
+        /// The new attempt.
+        attempt: Attempt,
+    },
+    /// Put a tombstone where a source's path was found empty beside a live target.
+    PutBack {
+        /// The source.
+        source: usize,
+        /// The marker's run.
+        run: Run,
+    },
+    /// Give a source its path back.
+    Unseal(usize),
+    /// Set the second lock inside a retired store.
+    HoldVersion(usize),
+    /// Lift the second lock inside a retired store.
+    ReleaseVersion(usize),
+    /// Delete a retired store's bytes.
+    DeleteRetired(usize),
+    /// Remove a temporary file or a marker that sealing or unsealing left over.
+    Tidy(usize),
+    /// Create the record, the tables and the fence.
+    BeginCopy(Run),
+    /// Copy the chunks that are missing.
+    Copy,
+    /// Re-read the target and compare.
+    Verify,
+    /// Write the tombstones beside the markers.
+    Prepare,
+    /// The commit point.
+    Commit,
+    /// Check the tombstones and drop the fence.
+    GoLive,
+    /// Remove the record and what it says that the migration created.
+    DropRecord,
+    /// Every source that could get its tombstone has it; these could not.
+    GiveUp,
+    /// Nothing: this is the state that was wanted.
+    Done(State),
+}
+
+/// The intent does not fit the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAllowed {
+    /// The facts are no state at all.
+    #[error("the facts contradict each other")]
+    Contradiction(Contradiction),
+    /// The table has no edge for the intent from this state.
+    #[error("that is not possible from state {}", .0.name())]
+    State(State),
+    /// A source that is being given back can't be copied again.
+    #[error("the KV stores are being given back already; only that can go on")]
+    Restoring,
+    /// The attempt counter has reached its end.
+    #[error("the attempt counter has reached its end")]
+    AttemptsExhausted,
+}
+
+impl Session {
+    /// Remembers that `step` was done.
+    pub fn done(&mut self, step: Step) {
+        match step {
+            Step::Confirm { .. } => self.confirmed = true,
+            Step::Mark { attempt, .. } => self.fresh = Some(attempt),
+            Step::Verify => self.verified = true,
+            Step::Prepare => self.prepared = true,
+            // What comes after belongs to another attempt.
+            Step::DropRecord => *self = Self { confirmed: self.confirmed, ..Self::default() },
+            Step::Claim(_)
+            | Step::Unclaim
+            | Step::Seal { .. }
+            | Step::PutBack { .. }
+            | Step::Unseal(_)
+            | Step::HoldVersion(_)
+            | Step::ReleaseVersion(_)
+            | Step::DeleteRetired(_)
+            | Step::Tidy(_)
+            | Step::BeginCopy(_)
+            | Step::Copy
+            | Step::Commit
+            | Step::GoLive
+            | Step::GiveUp
+            | Step::Done(_) => {}
+        }
+    }
+}
+
+/// The step that comes next on the way to what `intent` wants.
+///
+/// # Errors
+///
+/// When the observation is a contradiction, or its state has no edge for the intent.
+pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Step, NotAllowed> {
+    if intent == Intent::ReplaceTarget {
+        return replace_target(seen, session);
+    }
+    let state = classify(seen).map_err(NotAllowed::Contradiction)?;
+    let view = View::new(seen, session)?;
+    let not_allowed = Err(NotAllowed::State(state));
+    match (state, intent) {
+        (
+            State::Fresh,
+            Intent::UseKv | Intent::Abort | Intent::AbortCommitted | Intent::RestoreKv,
+        ) => Ok(view.go_fresh()),
+        (State::Fresh, Intent::Begin(id)) => Ok(view.begin(Run { id, attempt: 1 })),
+        (State::Migrating { .. }, Intent::Begin(_)) => match (view.sources.id(), view.record) {
+            (Some(id), None) => Ok(view.begin(Run { id, attempt: view.attempt_max() })),
+            (_, Some(_)) | (None, None) => Ok(Step::Done(state)),
+        },
+        (State::Migrating { .. }, Intent::Copy) => view.copy(),
+        (State::Committed, Intent::Finish) => Ok(view.finish()),
+        (State::Tombstoned, Intent::Finish | Intent::UseSql) => view.use_sql(),
+        (State::Migrating { .. }, Intent::Abort | Intent::AbortCommitted)
+        | (State::Committed, Intent::AbortCommitted) => view.abort(),
+        (State::RerunAllowed, Intent::Rerun) => view.rerun(),
+        (State::RerunAllowed, Intent::RestoreKv) => view.restore(),
+        (State::Tombstoned, Intent::Reclaim) => view.reclaim(),
+        // The end of the way: committed, aborted back to the tombstones that stay, begun again.
+        (State::Committed | State::Tombstoned, Intent::Copy)
+        | (State::RerunAllowed, Intent::Abort | Intent::AbortCommitted)
+        | (State::Migrating { rerun: true }, Intent::Rerun) => Ok(Step::Done(state)),
+        (
+            State::Fresh,
+            Intent::Copy
+            | Intent::Finish
+            | Intent::UseSql
+            | Intent::Rerun
+            | Intent::Reclaim
+            | Intent::ReplaceTarget,
+        )
+        | (
+            State::Migrating { rerun: false | true },
+            Intent::UseKv
+            | Intent::Finish
+            | Intent::UseSql
+            | Intent::Rerun
+            | Intent::RestoreKv
+            | Intent::Reclaim
+            | Intent::ReplaceTarget,
+        )
+        | (
+            State::Committed,
+            Intent::UseKv
+            | Intent::Begin(_)
+            | Intent::Abort
+            | Intent::UseSql
+            | Intent::Rerun
+            | Intent::RestoreKv
+            | Intent::Reclaim
+            | Intent::ReplaceTarget,
+        )
+        | (
+            State::Tombstoned,
+            Intent::UseKv
+            | Intent::Begin(_)
+            | Intent::Abort
+            | Intent::AbortCommitted
+            | Intent::Rerun
+            | Intent::RestoreKv
+            | Intent::ReplaceTarget,
+        )
+        | (
+            State::RerunAllowed,
+            Intent::UseKv
+            | Intent::Begin(_)
+            | Intent::Copy
+            | Intent::Finish
+            | Intent::UseSql
+            | Intent::Reclaim
+            | Intent::ReplaceTarget,
+        ) => not_allowed,
+    }
+}
+
+/// An observation that is a state, as the steps look at it.
+struct View<'a> {
+    seen: &'a Observation,
+    session: &'a Session,
+    sources: Sources,
+    record: Option<RecordSeen>,
+}
+
+impl<'a> View<'a> {
+    fn new(seen: &'a Observation, session: &'a Session) -> Result<Self, NotAllowed> {
+        let sources = Sources::sort(seen).map_err(NotAllowed::Contradiction)?;
+        let record = match seen.target {
+            TargetSeen::Record(record) => Some(record),
+            TargetSeen::None
+            | TargetSeen::Unreadable
+            | TargetSeen::Unreachable
+            | TargetSeen::MainFileGone => None,
+        };
+        Ok(Self { seen, session, sources, record })
+    }
+
+    /// Before the protocol acts on a fact that it found, it makes the fact durable: what a killed
+    /// process left in the page cache may be taken back by a power cut.
+    fn confirm(&self) -> Option<Step> {
+        let marked = &self.sources.marked;
+        let everything_open = marked.is_empty() && self.record.is_none();
+        // `Final` is only ever written after `Live` was durable, and a marker that is removed was
+        // removed after the record was.
+        let handed_out_before = marked.len() == self.seen.sources.len()
+            && marked.iter().all(|m| matches!(m.marker.stage, Stage::Final | Stage::Reclaimed));
+        (!self.session.confirmed)
+            .then_some(Step::Confirm { record: !(everything_open || handed_out_before) })
+    }
+
+    fn attempt_max(&self) -> Attempt {
+        self.sources.marked.iter().map(|m| m.marker.run.attempt).max().unwrap_or(1)
+    }
+
+    /// Fresh, with nothing of ours left lying about.
+    fn go_fresh(&self) -> Step {
+        self.confirm()
+            .or_else(|| self.tidy())
+            .or_else(|| matches!(self.seen.claim, ClaimSeen::Id(_)).then_some(Step::Unclaim))
+            .unwrap_or(Step::Done(State::Fresh))
+    }
+
+    fn tidy(&self) -> Option<Step> {
+        let left_over =
+            |at: &super::SourceSeen| at.temporary || matches!(at.retired, AtRetired::Marker(_));
+        self.seen.sources.iter().position(left_over).map(Step::Tidy)
+    }
+
+    /// The claim stands before the first seal, so that a missing claim says something.
+    fn claim(&self, id: MigrationId) -> Option<Step> {
+        match self.seen.claim {
+            ClaimSeen::Id(claimed) if claimed == id => None,
+            ClaimSeen::Id(_) | ClaimSeen::None => Some(Step::Claim(id)),
+            // Not ours to replace; beside a record it is not needed.
+            ClaimSeen::Unreadable => None,
+        }
+    }
+
+    fn seal(&self, run: Run) -> Option<Step> {
+        let open = self.sources.directories.iter().chain(&self.sources.missing).min();
+        open.map(|&source| Step::Seal { source, run })
+    }
+
+    /// I-3: every source is sealed before the first byte is copied.
+    fn begin(&self, run: Run) -> Step {
+        self.confirm()
+            .or_else(|| self.tidy())
+            .or_else(|| self.claim(run.id))
+            .or_else(|| self.seal(run))
+            .unwrap_or(Step::Done(State::Migrating { rerun: false }))
+    }
+
+    /// Raises every marker, as `stage_of` says, to an attempt that no record can carry yet.
+    fn raise(&self, stage_of: impl Fn(Stage) -> Stage) -> Result<Option<Step>, NotAllowed> {
+        let fresh = match self.session.fresh {
+            Some(fresh) => fresh,
+            None => self.attempt_max().checked_add(1).ok_or(NotAllowed::AttemptsExhausted)?,
+        };
+        let lower = |m: &&Marked| {
+            m.marker.run.attempt != fresh || m.marker.stage != stage_of(m.marker.stage)
+        };
+        Ok(self.sources.marked.iter().find(lower).map(|m| Step::Mark {
+            source: m.source,
+            stage: stage_of(m.marker.stage),
+            attempt: fresh,
+        }))
+    }
+
+    fn copy(&self) -> Result<Step, NotAllowed> {
+        if let Some(step) = self.confirm() {
+            return Ok(step);
+        }
+        let Some(record) = self.record else {
+            let Some(id) = self.sources.id() else {
+                return Err(NotAllowed::State(State::Fresh));
+            };
+            let run = Run { id, attempt: self.attempt_max() };
+            if let Some(step) = self.claim(id).or_else(|| self.seal(run)) {
+                return Ok(step);
+            }
+            // I-6: an older SQL file that turns up must not pass for this attempt's.
+            return Ok(self.raise(|stage| stage)?.unwrap_or(Step::BeginCopy(run)));
+        };
+        Ok(self.claim(record.run.id).unwrap_or(
+            match (record.copied, self.session.verified, self.session.prepared) {
+                (false, _, _) => Step::Copy,
+                (true, false, _) => Step::Verify,
+                (true, true, false) => Step::Prepare,
+                (true, true, true) => Step::Commit,
+            },
+        ))
+    }
+
+    fn finish(&self) -> Step {
+        if let Some(step) = self.confirm() {
+            return step;
+        }
+        let sealed = |m: &&Marked| m.marker.stage == Stage::Sealed;
+        let waiting = self.sources.marked.iter().filter(sealed);
+        let untried = waiting.clone().find(|m| !self.session.failed.contains(&m.source));
+        match (untried, waiting.count()) {
+            (Some(m), _) => Step::Mark {
+                source: m.source,
+                stage: Stage::Tombstone,
+                attempt: m.marker.run.attempt,
+            },
+            (None, 0) => Step::GoLive,
+            (None, _) => Step::GiveUp,
+        }
+    }
+
+    fn use_sql(&self) -> Result<Step, NotAllowed> {
+        let Some(record) = self.record else {
+            return Err(NotAllowed::State(State::RerunAllowed));
+        };
+        let empty = || self.sources.gone.iter().chain(&self.sources.missing).min();
+        let held = |m: &&Marked| {
+            matches!(m.marker.stage, Stage::Tombstone | Stage::Final)
+                && m.retired == Some(VersionFile::Native)
+        };
+        let marked = &self.sources.marked;
+        Ok(self
+            .confirm()
+            // I-1: before anything else, no stock opener may create a store here.
+            .or_else(|| empty().map(|&source| Step::PutBack { source, run: record.run }))
+            .or_else(|| self.claim(record.run.id))
+            .or_else(|| marked.iter().find(held).map(|m| Step::HoldVersion(m.source)))
+            .or_else(|| {
+                marked.iter().find(|m| m.marker.stage == Stage::Tombstone).map(|m| Step::Mark {
+                    source: m.source,
+                    stage: Stage::Final,
+                    attempt: m.marker.run.attempt,
+                })
+            })
+            .or_else(|| self.tidy())
+            .unwrap_or(Step::Done(State::Tombstoned)))
+    }
+
+    fn abort(&self) -> Result<Step, NotAllowed> {
+        if let Some(step) = self.confirm() {
+            return Ok(step);
+        }
+        if self.record.is_some() {
+            return Ok(Step::DropRecord);
+        }
+        // I-6: raised before the first source opens.
+        Ok(self.raise(|stage| stage)?.or_else(|| self.unseal()).unwrap_or(Step::Done(State::Fresh)))
+    }
+
+    /// The last marked source's way back, its second lock lifted first.
+    fn unseal(&self) -> Option<Step> {
+        self.sources.marked.last().map(|m| match m.retired {
+            Some(VersionFile::Held) => Step::ReleaseVersion(m.source),
+            Some(VersionFile::Native) | None => Step::Unseal(m.source),
+        })
+    }
+
+    fn rerun(&self) -> Result<Step, NotAllowed> {
+        if self.sources.marked.iter().any(|m| m.marker.stage == Stage::Restoring) {
+            return Err(NotAllowed::Restoring);
+        }
+        let Some(id) = self.sources.id() else {
+            return Err(NotAllowed::State(State::Fresh));
+        };
+        if let Some(step) = self.confirm() {
+            return Ok(step);
+        }
+        // I-6: `Final` goes back with the attempt raised, so that the old file is known as stale.
+        let run = Run { id, attempt: self.attempt_max() };
+        Ok(self.raise(|_| Stage::Tombstone)?.unwrap_or(Step::BeginCopy(run)))
+    }
+
+    fn restore(&self) -> Result<Step, NotAllowed> {
+        if let Some(step) = self.confirm() {
+            return Ok(step);
+        }
+        let waiting = |m: &&Marked| m.marker.stage != Stage::Restoring;
+        if let Some(m) = self.sources.marked.iter().find(waiting) {
+            let attempt = match self.session.fresh {
+                Some(fresh) => fresh,
+                None => self.attempt_max().checked_add(1).ok_or(NotAllowed::AttemptsExhausted)?,
+            };
+            return Ok(Step::Mark { source: m.source, stage: Stage::Restoring, attempt });
+        }
+        Ok(self.unseal().unwrap_or(Step::Done(State::Fresh)))
+    }
+
+    fn reclaim(&self) -> Result<Step, NotAllowed> {
+        let step = self.use_sql()?;
+        if step != Step::Done(State::Tombstoned) {
+            return Ok(step);
+        }
+        let marked = &self.sources.marked;
+        let unmarked = marked.iter().find(|m| m.marker.stage != Stage::Reclaimed);
+        // Every marker says it before the first byte goes.
+        Ok(unmarked
+            .map(|m| Step::Mark {
+                source: m.source,
+                stage: Stage::Reclaimed,
+                attempt: m.marker.run.attempt,
+            })
+            .or_else(|| {
+                marked
+                    .iter()
+                    .find(|m| m.marker.was == Was::Directory && m.retired.is_some())
+                    .map(|m| Step::DeleteRetired(m.source))
+            })
+            .unwrap_or(Step::Done(State::Tombstoned)))
+    }
+}
+
+/// Points every marker at the caller's target, once an operator has said that the one they name is
+/// gone for good, and nothing live is found there.
+fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
+    for elsewhere in &seen.elsewhere {
+        match elsewhere {
+            TargetSeen::Record(RecordSeen { stage: RecordStage::Live, .. }) => {
+                return Err(NotAllowed::Contradiction(Contradiction::LiveElsewhere));
+            }
+            TargetSeen::Record(RecordSeen {
+                stage: RecordStage::Copying | RecordStage::Committed,
+                ..
+            }) => return Err(NotAllowed::Contradiction(Contradiction::RecordElsewhere)),
+            TargetSeen::None
+            | TargetSeen::Unreadable
+            | TargetSeen::Unreachable
+            | TargetSeen::MainFileGone => {}
+        }
+    }
+    let sources = Sources::sort(seen).map_err(NotAllowed::Contradiction)?;
+    let Some(id) = sources.id() else {
+        return Err(NotAllowed::State(State::Fresh));
+    };
+    let claim = match seen.claim {
+        ClaimSeen::None | ClaimSeen::Id(_) => ClaimSeen::Id(id),
+        ClaimSeen::Unreadable => ClaimSeen::Unreadable,
+    };
+    let replaced = Observation { elsewhere: Vec::new(), claim, ..seen.clone() };
+    let state = classify(&replaced).map_err(NotAllowed::Contradiction)?;
+    let view = View::new(seen, session)?;
+    if view.record.is_some() {
+        return Err(NotAllowed::State(state));
+    }
+    match state {
+        State::Migrating { .. } | State::RerunAllowed => {}
+        State::Fresh | State::Committed | State::Tombstoned => {
+            return Err(NotAllowed::State(state));
+        }
+    }
+    if let Some(step) = view.confirm().or_else(|| view.claim(id)) {
+        return Ok(step);
+    }
+    let settled = session.fresh.is_none() && view.sources.marked.iter().all(|m| m.marker.target);
+    match view.raise(|stage| stage)? {
+        Some(step) if !settled => Ok(step),
+        Some(_) | None => Ok(Step::Done(state)),
+    }
+}

@@ -1,0 +1,230 @@
+//! The record: the row inside the target which says how far a plan's migration is.
+
+use super::{Attempt, DecodeError, MigrationId, RecordStage, Run, Was, envelope, hex_bytes};
+use serde::{Deserialize, Serialize};
+
+/// A longer body is no record of ours: room for [`KEYSPACES_MAX`] keyspaces with their tables'
+/// definitions, and one cursor as long as the longest key.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// More keyspaces than a plan has.
+pub const KEYSPACES_MAX: usize = 65_536;
+
+const FORMAT: u32 = 1;
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    format: u32,
+    /// The plan's name.
+    pub plan: String,
+    /// The migration.
+    pub id: MigrationId,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// How far it is.
+    pub stage: RecordStage,
+    /// The plan's sources, in its order.
+    pub sources: Vec<SourceRecorded>,
+    /// Every keyspace that is copied, in the order of copying.
+    pub keyspaces: Vec<KeyspaceRecorded>,
+    /// Every table that is migrated.
+    pub tables: Vec<TableRecorded>,
+    /// The journal mode that the target had when the copy began, as SQLite names it.
+    pub journal_mode: String,
+    /// When the copy began, the commit point passed and the target went live: RFC 3339, UTC.
+    pub times: Times,
+}
+
+/// When each stage of a record began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// Copying.
+    pub copying: String,
+    /// Committed.
+    pub committed: Option<String>,
+    /// Live.
+    pub live: Option<String>,
+}
+
+/// A source as the record names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecorded {
+    /// Its name in the plan.
+    pub name: String,
+    /// What stood at its path.
+    pub was: Was,
+}
+
+/// One keyspace's copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyspaceRecorded {
+    /// The source's name.
+    pub source: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// What the mapping says it is.
+    pub mapping: String,
+    /// The tables that it writes.
+    pub tables: Vec<String>,
+    /// The last key copied, while there may be more.
+    #[serde(with = "hex_bytes")]
+    pub cursor: Option<Vec<u8>>,
+    /// Whether every pair is copied.
+    pub done: bool,
+    /// Pairs read.
+    pub pairs: u64,
+    /// Bytes of the keys and values read.
+    pub bytes: u64,
+    /// The digest of the pairs read: 32 hex digits.
+    pub digest: String,
+}
+
+/// One migrated table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecorded {
+    /// Its name.
+    pub name: String,
+    /// Whether this migration created it.
+    pub created: bool,
+    /// Everything that SQLite's schema holds for it, fence included, as the last commit left it.
+    pub schema: Vec<SchemaEntry>,
+}
+
+/// A row of SQLite's schema.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SchemaEntry {
+    /// `table`, `index`, `trigger` or `view`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The statement that made it; none for SQLite's own indexes.
+    pub sql: Option<String>,
+}
+
+impl Record {
+    /// A record in this version's format, at stage `Copying`.
+    #[must_use]
+    pub fn new(
+        plan: &str,
+        run: Run,
+        sources: Vec<SourceRecorded>,
+        keyspaces: Vec<KeyspaceRecorded>,
+        tables: Vec<TableRecorded>,
+        journal_mode: String,
+        time: String,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            plan: plan.to_owned(),
+            id: run.id,
+            attempt: run.attempt,
+            stage: RecordStage::Copying,
+            sources,
+            keyspaces,
+            tables,
+            journal_mode,
+            times: Times { copying: time, committed: None, live: None },
+        }
+    }
+
+    /// The run it belongs to.
+    #[must_use]
+    pub const fn run(&self) -> Run {
+        Run { id: self.id, attempt: self.attempt }
+    }
+
+    /// Whether every keyspace is copied.
+    #[must_use]
+    pub fn copied(&self) -> bool {
+        self.keyspaces.iter().all(|keyspace| keyspace.done)
+    }
+
+    /// The text of the row's `body`.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than [`RECORD_BYTES_MAX`].
+    pub fn encode(&self) -> Result<String, DecodeError> {
+        let text = envelope::seal("", self)?;
+        if text.len() > RECORD_BYTES_MAX {
+            return Err(DecodeError::new(format!(
+                "the record would have {} bytes, more than {RECORD_BYTES_MAX}",
+                text.len()
+            )));
+        }
+        Ok(text)
+    }
+
+    /// Reads the text of a row's `body`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a whole record of this version's format.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let record: Self = envelope::unseal(body, RECORD_BYTES_MAX, FORMAT)?;
+        if record.keyspaces.len() > KEYSPACES_MAX {
+            return Err(DecodeError::new(format!("it names more than {KEYSPACES_MAX} keyspaces")));
+        }
+        for keyspace in &record.keyspaces {
+            if super::hex_u128(&keyspace.digest).is_none() {
+                return Err(DecodeError::new("a digest is not 32 lower-case hex digits"));
+            }
+        }
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Record {
+        Record::new(
+            "litd",
+            Run { id: MigrationId(7), attempt: 2 },
+            vec![SourceRecorded { name: "accounts".into(), was: Was::Directory }],
+            vec![KeyspaceRecorded {
+                source: "accounts".into(),
+                keyspace: "users".into(),
+                mapping: "blobs".into(),
+                tables: vec!["accounts_users".into()],
+                cursor: Some(vec![0, 255]),
+                done: false,
+                pairs: 3,
+                bytes: 30,
+                digest: format!("{:032x}", 9),
+            }],
+            vec![],
+            "wal".into(),
+            "2026-01-02T03:04:05Z".into(),
+        )
+    }
+
+    #[test]
+    fn a_record_reads_back_and_every_changed_or_cut_byte_is_noticed() {
+        let text = sample().encode().unwrap();
+        assert_eq!(Record::decode(text.as_bytes()).unwrap(), sample());
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] ^= 1;
+            Record::decode(&changed).unwrap_err();
+            Record::decode(&text.as_bytes()[..at]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_no_number_is_refused_though_the_checksum_is_right() {
+        let mut record = sample();
+        record.keyspaces[0].digest = "zz".into();
+        Record::decode(record.encode().unwrap().as_bytes()).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Record::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What an observer sees on disk: the physical facts, and nothing that was concluded from them.
+
+use super::{MigrationId, RecordStage, Run, Stage, Was};
+
+/// Everything that one look shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// Each source, in the plan's order.
+    pub sources: Vec<SourceSeen>,
+    /// The target at the caller's locator.
+    pub target: TargetSeen,
+    /// The claim beside it.
+    pub claim: ClaimSeen,
+    /// The targets at all other locators that the markers name.
+    pub elsewhere: Vec<TargetSeen>,
+}
+
+/// What stands at a source's two names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceSeen {
+    /// At the source's path.
+    pub path: AtPath,
+    /// At the retired name beside it.
+    pub retired: AtRetired,
+    /// Whether a temporary file of ours is left beside it.
+    pub temporary: bool,
+}
+
+/// What stands at a source's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AtPath {
+    /// Nothing.
+    Nothing,
+    /// A directory.
+    Directory(VersionFile),
+    /// A whole marker of ours.
+    Marker(MarkerSeen),
+    /// A marker of ours that can't be read whole.
+    Damaged,
+    /// Anything else: another file, a socket, a link that leads nowhere.
+    Foreign,
+}
+
+/// What stands at a source's retired name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AtRetired {
+    /// Nothing.
+    Nothing,
+    /// A directory.
+    Directory(VersionFile),
+    /// A whole marker of ours.
+    Marker(MarkerSeen),
+    /// Anything else, a damaged marker among it.
+    Foreign,
+}
+
+/// Whose `version` file a store's directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VersionFile {
+    /// Any but ours: fjall's own, another program's, or none.
+    Native,
+    /// Our replacement: the second lock is set.
+    Held,
+}
+
+/// What a marker says, so far as the protocol looks at it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MarkerSeen {
+    /// How final it is.
+    pub stage: Stage,
+    /// The run it belongs to.
+    pub run: Run,
+    /// What stood at the path before.
+    pub was: Was,
+    /// Whether it names the caller's plan.
+    pub plan: bool,
+    /// Whether it names the source at whose path it stands.
+    pub source: bool,
+    /// Whether it names just the caller's sources.
+    pub sources: bool,
+    /// Whether it names the caller's target.
+    pub target: bool,
+}
+
+/// What a look into a target shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetSeen {
+    /// No file, or a database without a record of this plan.
+    None,
+    /// A whole record of this plan.
+    Record(RecordSeen),
+    /// A file that is no database, or a record that can't be read whole.
+    Unreadable,
+    /// It is not known: its folder is missing or can't be read, or the database is busy.
+    Unreachable,
+    /// The main file is gone while its `-wal` or `-journal` is there.
+    MainFileGone,
+}
+
+/// What a record says, so far as the protocol looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordSeen {
+    /// How far the migration is.
+    pub stage: RecordStage,
+    /// The run it belongs to.
+    pub run: Run,
+    /// Whether every keyspace is copied.
+    pub copied: bool,
+    /// Whether it names just the caller's sources.
+    pub sources: bool,
+}
+
+/// What the claim file beside a target says of this plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClaimSeen {
+    /// No file, or no entry for this plan.
+    None,
+    /// An entry for this plan.
+    Id(MigrationId),
+    /// A file that can't be read whole.
+    Unreadable,
+}

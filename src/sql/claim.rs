@@ -1,0 +1,115 @@
+//! The claim file beside the target, and the lock on it.
+
+use crate::disk;
+use crate::error::Cause;
+use crate::kv::{FileLock, holder_of};
+use crate::protocol::claim::{CLAIM_BYTES_MAX, CLAIM_SUFFIX, Claim};
+use crate::protocol::{ClaimSeen, MigrationId};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The claim file of a target.
+#[derive(Debug)]
+pub(crate) struct ClaimFile {
+    path: PathBuf,
+    lock: Option<FileLock>,
+}
+
+impl ClaimFile {
+    /// The claim file beside `target`, unlocked.
+    pub(crate) fn beside(target: &Path) -> Self {
+        Self { path: disk::with_suffix(target, CLAIM_SUFFIX), lock: None }
+    }
+
+    /// Locks the file where there is one.
+    pub(crate) fn lock(&mut self) -> Result<(), Cause> {
+        if self.lock.is_some() || disk::metadata(&self.path)?.is_none_or(|m| !m.is_file()) {
+            return Ok(());
+        }
+        match FileLock::try_new(&self.path)? {
+            Some(lock) if lock.is_at(&self.path)? => {
+                self.lock = Some(lock);
+                Ok(())
+            }
+            Some(_) => Err(Cause::ChangedUnderneath(self.path.clone())),
+            None => Err(Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) }),
+        }
+    }
+
+    /// What it says of `plan`; and, where it can't be read, why.
+    pub(crate) fn look(&self, plan: &str) -> Result<(ClaimSeen, Option<String>), Cause> {
+        Ok(match self.read()? {
+            Ok(claim) => {
+                (claim.plans.get(plan).map_or(ClaimSeen::None, |id| ClaimSeen::Id(*id)), None)
+            }
+            Err(reason) => (ClaimSeen::Unreadable, Some(reason)),
+        })
+    }
+
+    /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns,
+    /// with the folder and the folder's own name. The file goes with its last entry.
+    pub(crate) fn set(
+        &mut self,
+        plan: &str,
+        found: ClaimSeen,
+        entry: Option<MigrationId>,
+    ) -> Result<(), Cause> {
+        self.lock()?;
+        let changed = || Cause::ChangedUnderneath(self.path.clone());
+        if self.look(plan)?.0 != found || found == ClaimSeen::Unreadable {
+            return Err(changed());
+        }
+        let mut claim = self.read()?.map_err(|_| changed())?;
+        match entry {
+            Some(id) => claim.plans.insert(plan.to_owned(), id),
+            None => claim.plans.remove(plan),
+        };
+        if claim.plans.is_empty() {
+            disk::remove_file(&self.path)?;
+            self.lock = None;
+        } else {
+            self.write(&claim)?;
+        }
+        let folder = disk::parent(&self.path);
+        disk::sync_folder(folder)?;
+        // A folder that was just made may itself not be durable yet.
+        match disk::sync_folder(disk::parent(folder)) {
+            Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The new file is locked before it gets its name, so that no other process can slip in.
+    fn write(&mut self, claim: &Claim) -> Result<(), Cause> {
+        let text = claim.encode().map_err(|error| Cause::Plan(error.to_string()))?;
+        let temporary = disk::with_suffix(&self.path, "-new");
+        disk::remove_file(&temporary)?;
+        let file = disk::create(&temporary, &text)?;
+        let lock = FileLock::try_on(file, &temporary)?.ok_or_else(|| Cause::Locked {
+            path: self.path.clone(),
+            holder: holder_of(&temporary),
+        })?;
+        if self.lock.is_some() {
+            disk::rename_over(&temporary, &self.path)?;
+        } else {
+            disk::rename_new(&temporary, &self.path)?;
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Result<Claim, String>, Cause> {
+        match disk::metadata(&self.path)? {
+            None => return Ok(Ok(Claim::default())),
+            Some(metadata) if !metadata.is_file() => return Ok(Err("it is no file".to_owned())),
+            Some(_) => {}
+        }
+        match disk::read_bounded(&self.path, CLAIM_BYTES_MAX) {
+            Ok(bytes) => Ok(Claim::decode(&bytes).map_err(|error| error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(Claim::default())),
+            Err(error) => Err(Cause::io("read", &self.path)(error)),
+        }
+    }
+}

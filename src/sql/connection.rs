@@ -1,0 +1,112 @@
+//! Connections and transactions: durable, stepped to their end, and closed after any error.
+
+use crate::error::Cause;
+use crate::fault;
+use rusqlite::ffi::ErrorCode;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long another connection's lock is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a durable step was not done, or may not have been.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// It was not done.
+    Failed(Cause),
+    /// It may have been done.
+    Unknown(Cause),
+    /// The rows are not the pairs; nothing was committed.
+    Mismatch(Box<crate::error::Mismatch>),
+}
+
+impl From<Cause> for StepError {
+    fn from(cause: Cause) -> Self {
+        Self::Failed(cause)
+    }
+}
+
+/// An SQLite error in our words.
+pub(crate) fn engine(what: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Cause + use<> {
+    let path = path.to_owned();
+    move |error| {
+        let next = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "free some space and run this again",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "end the program that has it open and run this again"
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                "give this user the right to write it and its folder"
+            }
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                "restore it from a backup, or correct the path"
+            }
+            Some(_) | None => "look at the disk and the system's log",
+        };
+        Cause::Engine {
+            engine: "SQLite",
+            what,
+            path: path.clone(),
+            message: error.to_string(),
+            next,
+        }
+    }
+}
+
+/// Opens an existing database, or creates one with large pages, for durable transactions.
+pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let failed = engine("open", path);
+    let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+    // With DELETE and FULL a power cut may undo a commit that was acknowledged; EXTRA syncs the
+    // folder too. In WAL it means FULL.
+    connection.pragma_update(None, "synchronous", "EXTRA").map_err(&failed)?;
+    Ok(connection)
+}
+
+/// The journal mode, read back.
+pub(crate) fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_one("PRAGMA journal_mode", [], |row| row.get(0))
+}
+
+/// Asks for a journal mode and returns the one that is in force.
+pub(crate) fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    // SQLite answers with the old mode where another connection stands in the way.
+    match connection.query_one(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0)) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            journal_mode(connection)
+        }
+        result => result,
+    }
+}
+
+/// Runs `work` in one durable transaction. After any error the connection must not be used again.
+pub(crate) fn transact<T>(
+    connection: &mut Connection,
+    path: &Path,
+    what: &'static str,
+    work: impl FnOnce(&Connection) -> Result<T, Cause>,
+) -> Result<T, StepError> {
+    let failed = engine(what, path);
+    let io = |error: std::io::Error| Cause::io(what, path)(error);
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    // An error drops the transaction, which rolls it back.
+    let value = work(&transaction)?;
+    fault::point("before a commit").map_err(io)?;
+    match transaction.execute_batch("COMMIT") {
+        Ok(()) => {}
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            return Err(StepError::Failed(failed(error)));
+        }
+        Err(error) => return Err(StepError::Unknown(failed(error))),
+    }
+    drop(transaction);
+    fault::point("after a commit").map_err(|error| StepError::Unknown(io(error)))?;
+    Ok(value)
+}

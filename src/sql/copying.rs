@@ -1,0 +1,192 @@
+//! The copy's transactions: each drops the fence, writes a chunk and its cursor, and puts the fence
+//! back, all or nothing.
+
+use super::connection::{self, StepError, engine, transact};
+use super::target::{Target, check_tables};
+use super::{fence, record};
+use crate::copy::{Rows, Table};
+use crate::error::Cause;
+use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
+use crate::protocol::{RecordStage, Run};
+use rusqlite::Connection;
+
+/// Large pages where the file is ours to create: a row of 1 KiB does not overflow them.
+const PAGE_BYTES: u32 = 16 * 1024;
+
+/// What a copy is going to write.
+pub(crate) struct Draft<'a> {
+    pub(crate) plan: &'a str,
+    pub(crate) run: Run,
+    pub(crate) sources: Vec<SourceRecorded>,
+    pub(crate) keyspaces: Vec<DraftKeyspace>,
+    pub(crate) time: String,
+}
+
+/// A keyspace and its tables.
+pub(crate) struct DraftKeyspace {
+    pub(crate) source: String,
+    pub(crate) keyspace: String,
+    pub(crate) mapping: String,
+    pub(crate) tables: Vec<Table>,
+}
+
+/// A connection that copies.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    target: Target,
+    connection: Connection,
+    record: Record,
+}
+
+impl Target {
+    /// Creates the record, the tables that are missing, and the fence, in one transaction; durable
+    /// when it returns, with the file's name.
+    pub(crate) fn begin_copy(&self, draft: Draft<'_>) -> Result<(), StepError> {
+        let what = "begin the copy in";
+        let failed = engine(what, &self.path);
+        let new = crate::disk::metadata(&self.path)?.is_none_or(|metadata| metadata.len() == 0);
+        let mut connection = connection::open(&self.path, true)?;
+        if new {
+            connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&failed)?;
+        }
+        let journal_mode = connection::journal_mode(&connection).map_err(&failed)?;
+        transact(&mut connection, &self.path, what, |connection| {
+            if record::read(connection, draft.plan).map_err(&failed)? != record::Row::None {
+                return Err(Cause::RecordChanged(self.path.clone()));
+            }
+            let tables: Vec<Table> =
+                draft.keyspaces.iter().flat_map(|k| k.tables.iter().cloned()).collect();
+            check_tables(connection, &self.path, draft.plan, &tables)?;
+            let recorded = tables
+                .iter()
+                .map(|table| self.create(connection, draft.plan, table))
+                .collect::<Result<Vec<_>, Cause>>()?;
+            let keyspaces = draft.keyspaces.into_iter().map(|k| KeyspaceRecorded {
+                source: k.source,
+                keyspace: k.keyspace,
+                mapping: k.mapping,
+                tables: k.tables.into_iter().map(|table| table.name).collect(),
+                cursor: None,
+                done: false,
+                pairs: 0,
+                bytes: 0,
+                digest: format!("{:032x}", 0),
+            });
+            let record = Record::new(
+                draft.plan,
+                draft.run,
+                draft.sources,
+                keyspaces.collect(),
+                recorded,
+                journal_mode,
+                draft.time,
+            );
+            record::insert(connection, &self.path, &record)
+        })?;
+        crate::disk::sync_folder(self.folder()).map_err(StepError::Unknown)
+    }
+
+    fn create(
+        &self,
+        connection: &Connection,
+        plan: &str,
+        table: &Table,
+    ) -> Result<TableRecorded, Cause> {
+        let failed = engine("create a table in", &self.path);
+        let unusable = |reason: String| Cause::Table {
+            path: self.path.clone(),
+            table: table.name.clone(),
+            reason,
+        };
+        let schema = |connection: &Connection| {
+            fence::schema(connection, &table.name).map_err(engine("read the schema of", &self.path))
+        };
+        let created = schema(connection)?.is_empty();
+        if created {
+            let count = || -> rusqlite::Result<i64> {
+                connection.query_one(
+                    "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL",
+                    [],
+                    |row| row.get(0),
+                )
+            };
+            let before = count().map_err(&failed)?;
+            connection
+                .execute(&table.create, [])
+                .map_err(|error| unusable(format!("its definition is refused: {error}")))?;
+            if schema(connection)?.is_empty() || count().map_err(&failed)? != before + 1 {
+                return Err(unusable("its definition creates something else".to_owned()));
+            }
+        }
+        fence::raise(connection, plan, &table.name)
+            .map_err(|error| unusable(format!("it can't be fenced: {error}")))?;
+        Ok(TableRecorded { name: table.name.clone(), created, schema: schema(connection)? })
+    }
+
+    /// Opens the target to go on with a copy.
+    pub(crate) fn copying(
+        &self,
+        plan: &str,
+        run: Run,
+        chunk_bytes: usize,
+    ) -> Result<Copying, Cause> {
+        let connection = connection::open(&self.path, false)?;
+        let failed = engine("prepare", &self.path);
+        // A rollback journal is faster for rows that are only added. Where another connection holds
+        // the database in WAL, it stays there, which is as durable.
+        connection::set_journal_mode(&connection, "DELETE").map_err(&failed)?;
+        // A chunk's pages stay in memory until its commit; negative means KiB.
+        let kibibytes = i64::try_from(chunk_bytes / 1024 * 2).unwrap_or(i64::MAX).max(8 * 1024);
+        connection.pragma_update(None, "cache_size", -kibibytes).map_err(&failed)?;
+        let record = self.record(&connection, plan)?;
+        if record.run() != run || record.stage != RecordStage::Copying {
+            return Err(Cause::RecordChanged(self.path.clone()));
+        }
+        self.assert_schema(&connection, &record.tables)?;
+        Ok(Copying { target: self.clone(), connection, record })
+    }
+}
+
+impl Copying {
+    /// The record as the last transaction left it.
+    pub(crate) const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest;
+    /// durable when it returns. After an error the connection is gone.
+    pub(crate) fn chunk(
+        self,
+        index: usize,
+        write: impl FnOnce(&Rows<'_>, &mut KeyspaceRecorded) -> Result<(), Cause>,
+    ) -> Result<Self, StepError> {
+        let what = "copy a chunk into";
+        let Self { target, mut connection, record } = self;
+        let failed = engine(what, &target.path);
+        let changed = transact(&mut connection, &target.path, what, |connection| {
+            let mut changed = record.clone();
+            let keyspace = changed
+                .keyspaces
+                .get_mut(index)
+                .ok_or_else(|| Cause::RecordChanged(target.path.clone()))?;
+            let tables: Vec<TableRecorded> = record
+                .tables
+                .iter()
+                .filter(|table| keyspace.tables.contains(&table.name))
+                .cloned()
+                .collect();
+            target.assert_schema(connection, &tables)?;
+            for table in &tables {
+                fence::drop(connection, &table.name).map_err(&failed)?;
+            }
+            write(&Rows::new(connection), keyspace)?;
+            for table in &tables {
+                fence::raise(connection, &record.plan, &table.name).map_err(&failed)?;
+            }
+            target.assert_schema(connection, &tables)?;
+            record::replace(connection, &target.path, &record, &changed)?;
+            Ok(changed)
+        })?;
+        Ok(Self { target, connection, record: changed })
+    }
+}

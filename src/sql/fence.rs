@@ -1,0 +1,49 @@
+//! The fence: triggers that abort every insert, update and delete in a migrated table. DDL is part
+//! of the transaction, so at every commit before the target is live the fence stands.
+
+use crate::copy::quote;
+use crate::protocol::record::SchemaEntry;
+use rusqlite::Connection;
+
+const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
+
+fn trigger(event: &str, table: &str) -> String {
+    quote(&format!("cutover_fence_{}_{table}", event.to_ascii_lowercase()))
+}
+
+/// Puts the fence around a table.
+pub(super) fn raise(connection: &Connection, plan: &str, table: &str) -> rusqlite::Result<()> {
+    let message =
+        format!("cutover: table {table} is fenced until the migration '{plan}' is finished");
+    let message = message.replace('\'', "''");
+    for event in EVENTS {
+        connection.execute(
+            &format!(
+                "CREATE TRIGGER {} BEFORE {event} ON {} BEGIN SELECT RAISE(ABORT, '{message}'); END",
+                trigger(event, table),
+                quote(table)
+            ),
+            [],
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes the fence down.
+pub(super) fn drop(connection: &Connection, table: &str) -> rusqlite::Result<()> {
+    for event in EVENTS {
+        connection.execute(&format!("DROP TRIGGER IF EXISTS {}", trigger(event, table)), [])?;
+    }
+    Ok(())
+}
+
+/// Everything that the schema holds for a table; nothing where it does not exist.
+pub(super) fn schema(connection: &Connection, table: &str) -> rusqlite::Result<Vec<SchemaEntry>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE ORDER BY type, name",
+    )?;
+    let entries = statement.query_map([table], |row| {
+        Ok(SchemaEntry { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? })
+    })?;
+    entries.collect()
+}

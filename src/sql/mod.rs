@@ -1,0 +1,14 @@
+//! The SQL side: the target, its claim file, the record, the fence, and the transactions that
+//! change them.
+
+mod claim;
+mod connection;
+mod copying;
+mod fence;
+mod record;
+mod target;
+
+pub(crate) use claim::ClaimFile;
+pub(crate) use connection::StepError;
+pub(crate) use copying::{Copying, Draft, DraftKeyspace};
+pub(crate) use target::{Access, Target, TargetLook};

@@ -1,0 +1,160 @@
+//! The record's row, and its compare-and-set.
+
+use crate::error::Cause;
+use crate::protocol::record::{RECORD_BYTES_MAX, Record};
+use rusqlite::{Connection, OptionalExtension};
+use std::path::Path;
+
+/// The table's one definition, as SQLite's schema keeps it.
+const CREATE: &str = "CREATE TABLE cutover_record (plan TEXT NOT NULL PRIMARY KEY, id TEXT NOT NULL, attempt INTEGER NOT NULL, stage TEXT NOT NULL, body TEXT NOT NULL) STRICT";
+
+/// What reading the row gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    None,
+    Record(Box<Record>),
+    /// Not one of ours, or damaged; and why.
+    Unreadable(String),
+}
+
+fn table(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row(
+            "SELECT coalesce(sql, type) FROM sqlite_schema WHERE name = 'cutover_record' COLLATE NOCASE",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// Reads the record of `plan`.
+pub(super) fn read(connection: &Connection, plan: &str) -> rusqlite::Result<Row> {
+    match table(connection)? {
+        None => return Ok(Row::None),
+        Some(sql) if sql == CREATE => {}
+        Some(_) => {
+            return Ok(Row::Unreadable("its table cutover_record is not cutover's own".to_owned()));
+        }
+    }
+    let row = connection
+        .query_row(
+            "SELECT id, attempt, stage, CAST(body AS BLOB), length(CAST(body AS BLOB)) <= ?2
+             FROM cutover_record WHERE plan = ?1",
+            (plan, i64::try_from(RECORD_BYTES_MAX).unwrap_or(i64::MAX)),
+            |row| {
+                let fits: bool = row.get(4)?;
+                let body = if fits { row.get(3)? } else { Vec::new() };
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, String>(2)?,
+                    body,
+                ))
+            },
+        )
+        .optional()?;
+    let Some((id, attempt, stage, body)) = row else { return Ok(Row::None) };
+    Ok(match Record::decode(&body) {
+        Err(error) => Row::Unreadable(format!("its record is damaged: {error}")),
+        Ok(record)
+            if record.plan == plan
+                && record.id.to_string() == id
+                && i64::from(record.attempt) == attempt
+                && record.stage.word() == stage =>
+        {
+            Row::Record(Box::new(record))
+        }
+        Ok(_) => Row::Unreadable("its record's columns are not what its body says".to_owned()),
+    })
+}
+
+/// The plans that have a record here, whatever it says.
+pub(super) fn plans(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if table(connection)?.as_deref() != Some(CREATE) {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare("SELECT plan FROM cutover_record ORDER BY plan")?;
+    let plans = statement.query_map([], |row| row.get(0))?;
+    plans.collect()
+}
+
+fn encode(record: &Record, path: &Path) -> Result<String, Cause> {
+    record.encode().map_err(|error| Cause::Engine {
+        engine: "SQLite",
+        what: "keep the record in",
+        path: path.to_owned(),
+        message: error.to_string(),
+        next: "divide the plan into smaller ones",
+    })
+}
+
+/// Adds the record of a plan that has none.
+pub(super) fn insert(connection: &Connection, path: &Path, record: &Record) -> Result<(), Cause> {
+    let failed = super::connection::engine("write the record in", path);
+    if table(connection).map_err(&failed)?.is_none() {
+        connection.execute(CREATE, []).map_err(&failed)?;
+    }
+    let body = encode(record, path)?;
+    let row = (&record.plan, record.id.to_string(), record.attempt, record.stage.word(), body);
+    connection
+        .execute(
+            "INSERT INTO cutover_record (plan, id, attempt, stage, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            row,
+        )
+        .map_err(&failed)?;
+    Ok(())
+}
+
+/// Puts `to` in the place of `from`, which must be what is there.
+pub(super) fn replace(
+    connection: &Connection,
+    path: &Path,
+    from: &Record,
+    to: &Record,
+) -> Result<(), Cause> {
+    let failed = super::connection::engine("write the record in", path);
+    let changed = connection
+        .prepare_cached(
+            "UPDATE cutover_record SET id = ?1, attempt = ?2, stage = ?3, body = ?4
+             WHERE plan = ?5 AND id = ?6 AND attempt = ?7 AND stage = ?8 AND body = ?9",
+        )
+        .and_then(|mut statement| {
+            statement.execute(rusqlite::params![
+                to.id.to_string(),
+                to.attempt,
+                to.stage.word(),
+                encode(to, path).map_err(|cause| {
+                    rusqlite::Error::ToSqlConversionFailure(cause.to_string().into())
+                })?,
+                from.plan,
+                from.id.to_string(),
+                from.attempt,
+                from.stage.word(),
+                encode(from, path).map_err(|cause| {
+                    rusqlite::Error::ToSqlConversionFailure(cause.to_string().into())
+                })?,
+            ])
+        })
+        .map_err(&failed)?;
+    one(changed, path)
+}
+
+/// Removes `record`, which must be what is there, and the table with the last one.
+pub(super) fn remove(connection: &Connection, path: &Path, record: &Record) -> Result<(), Cause> {
+    let failed = super::connection::engine("remove the record from", path);
+    let removed = connection
+        .execute(
+            "DELETE FROM cutover_record WHERE plan = ?1 AND id = ?2 AND attempt = ?3 AND stage = ?4",
+            (&record.plan, record.id.to_string(), record.attempt, record.stage.word()),
+        )
+        .map_err(&failed)?;
+    one(removed, path)?;
+    if plans(connection).map_err(&failed)?.is_empty() {
+        connection.execute("DROP TABLE cutover_record", []).map_err(&failed)?;
+    }
+    Ok(())
+}
+
+fn one(rows: usize, path: &Path) -> Result<(), Cause> {
+    if rows == 1 { Ok(()) } else { Err(Cause::RecordChanged(path.to_owned())) }
+}

@@ -1,0 +1,431 @@
+//! The target: where it is, what it holds, and the transactions that are one step each.
+
+use super::connection::{self, StepError, engine, transact};
+use super::fence;
+use super::record::{self, Row};
+use crate::copy::{Table, quote};
+use crate::disk;
+use crate::error::Cause;
+use crate::plan::JournalMode;
+use crate::protocol::record::{Record, TableRecorded};
+use crate::protocol::{RecordStage, Run};
+use rusqlite::ffi::ErrorCode;
+use rusqlite::{Connection, OptionalExtension};
+use std::path::{Path, PathBuf};
+
+/// The one SQL database.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Absolute, links resolved.
+    pub(crate) path: PathBuf,
+}
+
+/// What a look into a target shows.
+#[derive(Debug)]
+pub(crate) enum TargetLook {
+    None,
+    Record(Box<Record>),
+    Unreadable(Cause),
+    Unreachable(Cause),
+    MainFileGone,
+}
+
+/// How a look may touch the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// As any connection does: an interrupted transaction is rolled back.
+    Locked,
+    /// Nothing on disk is changed or created.
+    LookOnly,
+}
+
+impl Target {
+    /// The target at `path`. Neither it nor its folder need exist.
+    pub(crate) fn new(path: &Path) -> Result<Self, Cause> {
+        let path = match disk::resolve(path) {
+            // Its volume may not be mounted: a look finds that out.
+            Err(Cause::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                std::path::absolute(path).map_err(Cause::io("find", path))?
+            }
+            resolved => resolved?,
+        };
+        if path.to_str().is_none() {
+            return Err(Cause::NotUtf8(path));
+        }
+        Ok(Self { path })
+    }
+
+    /// The folder that holds it.
+    pub(crate) fn folder(&self) -> &Path {
+        disk::parent(&self.path)
+    }
+
+    /// Looks for the record of `plan`.
+    pub(crate) fn look(&self, plan: &str, access: Access) -> TargetLook {
+        match self.exists() {
+            Ok(true) => {}
+            Ok(false) => return self.absent(),
+            Err(cause @ Cause::NotADatabase { .. }) => return TargetLook::Unreadable(cause),
+            Err(cause) => return TargetLook::Unreachable(cause),
+        }
+        let read = |connection: &Connection| {
+            record::read(connection, plan).map_err(|error| self.classify(&error))
+        };
+        let row = match access {
+            Access::Locked => self.connect().and_then(|connection| read(&connection)),
+            Access::LookOnly => self.look_only(&read),
+        };
+        match row {
+            Ok(Row::None) => TargetLook::None,
+            Ok(Row::Record(record)) => TargetLook::Record(record),
+            Ok(Row::Unreadable(reason)) => TargetLook::Unreadable(self.no_database(reason)),
+            Err(cause @ Cause::NotADatabase { .. }) => TargetLook::Unreadable(cause),
+            Err(cause) => TargetLook::Unreachable(cause),
+        }
+    }
+
+    /// Whether there is a file; an error where something else stands there.
+    fn exists(&self) -> Result<bool, Cause> {
+        match disk::metadata(&self.path)? {
+            None => Ok(false),
+            Some(metadata) if metadata.is_dir() => {
+                Err(self.no_database("it is a folder".to_owned()))
+            }
+            Some(metadata) if !metadata.is_file() => {
+                Err(self.no_database("it is no regular file".to_owned()))
+            }
+            Some(_) => Ok(true),
+        }
+    }
+
+    fn no_database(&self, reason: String) -> Cause {
+        Cause::NotADatabase { path: self.path.clone(), reason }
+    }
+
+    fn absent(&self) -> TargetLook {
+        if !self.folder().is_dir() {
+            return TargetLook::Unreachable(Cause::TargetFolderMissing(self.path.clone()));
+        }
+        for suffix in ["-wal", "-journal"] {
+            match disk::metadata(&disk::with_suffix(&self.path, suffix)) {
+                Ok(Some(metadata)) if metadata.len() > 0 => return TargetLook::MainFileGone,
+                Ok(_) => {}
+                Err(cause) => return TargetLook::Unreachable(cause),
+            }
+        }
+        TargetLook::None
+    }
+
+    fn classify(&self, error: &rusqlite::Error) -> Cause {
+        use rusqlite::Error as Sql;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                self.no_database(error.to_string())
+            }
+            None if matches!(
+                error,
+                Sql::InvalidColumnType(..) | Sql::FromSqlConversionFailure(..)
+            ) =>
+            {
+                self.no_database(format!("its record is damaged: {error}"))
+            }
+            Some(_) | None => Cause::Engine {
+                engine: "SQLite",
+                what: "read",
+                path: self.path.clone(),
+                message: error.to_string(),
+                next: "end what keeps it busy, or look at the disk, and run this again",
+            },
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, Cause> {
+        connection::open(&self.path, false)
+    }
+
+    /// Reads without touching: directly where no other file belongs to the database, and from a
+    /// copy in a temporary folder where a journal would have to be played back first.
+    fn look_only<T>(&self, read: &dyn Fn(&Connection) -> Result<T, Cause>) -> Result<T, Cause> {
+        use rusqlite::OpenFlags;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |error: rusqlite::Error| self.classify(&error);
+        let beside = |suffix: &str| {
+            let path = disk::with_suffix(&self.path, suffix);
+            Ok::<_, Cause>(disk::metadata(&path)?.is_some_and(|m| m.len() > 0).then_some(path))
+        };
+        let journals: Vec<PathBuf> =
+            [beside("-journal")?, beside("-wal")?].into_iter().flatten().collect();
+        if journals.is_empty() {
+            let uri = format!("file:{}?immutable=1", percent_encode(&self.path));
+            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+            return read(&Connection::open_with_flags(uri, flags).map_err(failed)?);
+        }
+        let folder =
+            tempfile::tempdir().map_err(Cause::io("create a folder in", &std::env::temp_dir()))?;
+        let copy = folder.path().join("copy");
+        let copy_to = |from: &Path, to: &Path| {
+            std::fs::copy(from, to).map(drop).map_err(Cause::io("copy", from))
+        };
+        copy_to(&self.path, &copy)?;
+        for (suffix, journal) in ["-journal", "-wal"].iter().filter_map(|suffix| {
+            let path = disk::with_suffix(&self.path, suffix);
+            journals.contains(&path).then_some((suffix, path))
+        }) {
+            copy_to(&journal, &disk::with_suffix(&copy, suffix))?;
+        }
+        read(&Connection::open(&copy).map_err(failed)?)
+    }
+
+    /// Reads with `read` and changes nothing on disk; none where there is no file.
+    pub(crate) fn peek<T>(
+        &self,
+        read: &dyn Fn(&Connection) -> Result<T, Cause>,
+    ) -> Result<Option<T>, Cause> {
+        if self.exists()? { self.look_only(read).map(Some) } else { Ok(None) }
+    }
+
+    /// A connection for reading back what was written.
+    pub(crate) fn reader(&self) -> Result<Connection, Cause> {
+        self.connect()
+    }
+
+    /// Whether every table that the plan writes is absent, or empty, unclaimed and usable.
+    pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<(), Cause> {
+        self.peek(&|connection| check_tables(connection, &self.path, plan, tables)).map(drop)
+    }
+
+    /// Makes the record, or its absence, durable: a commit that writes a page.
+    pub(crate) fn confirm(&self) -> Result<(), StepError> {
+        if self.exists()? {
+            let mut connection = self.connect()?;
+            transact(&mut connection, &self.path, "confirm what is in", |connection| {
+                let failed = engine("confirm what is in", &self.path);
+                let version: i64 = connection
+                    .query_one("PRAGMA user_version", [], |row| row.get(0))
+                    .map_err(&failed)?;
+                connection.pragma_update(None, "user_version", version).map_err(&failed)
+            })?;
+        }
+        Ok(disk::sync_folder(self.folder())?)
+    }
+
+    /// The commit point; durable when it returns.
+    pub(crate) fn commit(&self, plan: &str, run: Run, time: String) -> Result<(), StepError> {
+        self.advance(plan, run, RecordStage::Copying, "pass the commit point in", |record, _| {
+            record.stage = RecordStage::Committed;
+            record.times.committed = Some(time);
+            Ok(())
+        })
+    }
+
+    /// Takes the fence down for good, once `check` has found every tombstone; durable when it
+    /// returns.
+    pub(crate) fn go_live(
+        &self,
+        plan: &str,
+        run: Run,
+        time: String,
+        check: impl FnOnce() -> Result<(), Cause>,
+    ) -> Result<(), StepError> {
+        self.advance(plan, run, RecordStage::Committed, "go live in", |record, connection| {
+            check()?;
+            let failed = engine("take the fence down in", &self.path);
+            for table in &mut record.tables {
+                fence::drop(connection, &table.name).map_err(&failed)?;
+                table.schema = fence::schema(connection, &table.name).map_err(&failed)?;
+            }
+            record.stage = RecordStage::Live;
+            record.times.live = Some(time);
+            Ok(())
+        })
+    }
+
+    /// Removes what the record says that the migration created, and the record; durable when it
+    /// returns.
+    pub(crate) fn drop_record(&self, plan: &str, run: Run) -> Result<(), StepError> {
+        let mut connection = self.connect()?;
+        let what = "remove the migration's tables from";
+        let failed = engine(what, &self.path);
+        transact(&mut connection, &self.path, what, |connection| {
+            let record = self.record(connection, plan)?;
+            if record.run() != run || record.stage == RecordStage::Live {
+                return Err(Cause::RecordChanged(self.path.clone()));
+            }
+            // Tables may refer to those that were created before them.
+            for table in record.tables.iter().rev() {
+                self.remove_table(connection, table)?;
+            }
+            record::remove(connection, &self.path, &record)
+        })?;
+        let objects: i64 = connection
+            .query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(&failed)?;
+        if objects == 0 {
+            // Gives the space back; nothing depends on it.
+            if let Err(error) = connection.execute_batch("VACUUM") {
+                tracing::warn!(%error, "the emptied target was not made smaller");
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_table(&self, connection: &Connection, table: &TableRecorded) -> Result<(), Cause> {
+        let failed = engine("remove the migration's tables from", &self.path);
+        if table.created {
+            connection
+                .execute(&format!("DROP TABLE IF EXISTS {}", quote(&table.name)), [])
+                .map_err(&failed)?;
+            return Ok(());
+        }
+        // It was there before, empty; all its rows arrived behind the fence.
+        self.assert_schema(connection, std::slice::from_ref(table))?;
+        fence::drop(connection, &table.name).map_err(&failed)?;
+        connection.execute(&format!("DELETE FROM {}", quote(&table.name)), []).map_err(&failed)?;
+        Ok(())
+    }
+
+    /// Leaves the database in the journal mode that the plan asks for.
+    pub(crate) fn settle(&self, wanted: JournalMode, found: &str) -> Result<Connection, Cause> {
+        let connection = self.connect()?;
+        let failed = engine("set the journal mode of", &self.path);
+        let wanted = match wanted {
+            JournalMode::Keep if found == "wal" => "wal",
+            JournalMode::Delete => "delete",
+            JournalMode::Wal => "wal",
+            JournalMode::Keep => return Ok(connection),
+        };
+        let now = connection::journal_mode(&connection).map_err(&failed)?;
+        if now != wanted {
+            let set = connection::set_journal_mode(&connection, wanted).map_err(&failed)?;
+            if set != wanted {
+                tracing::warn!(
+                    wanted,
+                    set,
+                    "the journal mode stays until no other connection is open"
+                );
+            }
+        }
+        Ok(connection)
+    }
+
+    fn advance(
+        &self,
+        plan: &str,
+        run: Run,
+        from: RecordStage,
+        what: &'static str,
+        change: impl FnOnce(&mut Record, &Connection) -> Result<(), Cause>,
+    ) -> Result<(), StepError> {
+        let mut connection = self.connect()?;
+        transact(&mut connection, &self.path, what, |connection| {
+            let found = self.record(connection, plan)?;
+            if found.run() != run || found.stage != from {
+                return Err(Cause::RecordChanged(self.path.clone()));
+            }
+            self.assert_schema(connection, &found.tables)?;
+            let mut changed = found.clone();
+            change(&mut changed, connection)?;
+            record::replace(connection, &self.path, &found, &changed)
+        })
+    }
+
+    /// The record of `plan`, which must be there.
+    pub(super) fn record(&self, connection: &Connection, plan: &str) -> Result<Record, Cause> {
+        match record::read(connection, plan).map_err(|error| self.classify(&error))? {
+            Row::Record(record) => Ok(*record),
+            Row::None => Err(Cause::RecordChanged(self.path.clone())),
+            Row::Unreadable(reason) => Err(self.no_database(reason)),
+        }
+    }
+
+    /// Refuses tables or fences that are not as the last commit left them: `DROP TABLE` and `ALTER
+    /// TABLE` pass triggers.
+    pub(super) fn assert_schema(
+        &self,
+        connection: &Connection,
+        tables: &[TableRecorded],
+    ) -> Result<(), Cause> {
+        for table in tables {
+            let schema = fence::schema(connection, &table.name)
+                .map_err(engine("read the schema of", &self.path))?;
+            if schema != table.schema {
+                return Err(Cause::TargetAltered {
+                    path: self.path.clone(),
+                    table: table.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether each table is absent, or empty, unclaimed and usable.
+pub(super) fn check_tables(
+    connection: &Connection,
+    path: &Path,
+    plan: &str,
+    tables: &[Table],
+) -> Result<(), Cause> {
+    let failed = engine("look at the tables of", path);
+    let refuse = |table: &str, reason: String| {
+        Err(Cause::Table { path: path.to_owned(), table: table.to_owned(), reason })
+    };
+    let mut claimed = Vec::new();
+    for other in record::plans(connection).map_err(&failed)? {
+        if other == plan {
+            continue;
+        }
+        match record::read(connection, &other).map_err(&failed)? {
+            Row::Record(record) => {
+                claimed.extend(record.tables.into_iter().map(|table| (table.name, other.clone())));
+            }
+            Row::None | Row::Unreadable(_) => {}
+        }
+    }
+    for table in tables {
+        let name = table.name.as_str();
+        if let Some((_, other)) = claimed.iter().find(|(t, _)| t.eq_ignore_ascii_case(name)) {
+            return refuse(name, format!("the plan '{other}' has migrated into it"));
+        }
+        let kind: Option<String> = connection
+            .query_row(
+                "SELECT type FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(&failed)?;
+        match kind.as_deref() {
+            None => {}
+            Some("table") => {
+                let empty: bool = connection
+                    .query_one(
+                        &format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(name)),
+                        [],
+                        |row| row.get(0),
+                    )
+                    .map_err(&failed)?;
+                if !empty {
+                    return refuse(name, "it is there already and holds rows".to_owned());
+                }
+            }
+            Some(kind) => return refuse(name, format!("the name belongs to a {kind}")),
+        }
+    }
+    Ok(())
+}
+
+/// A path as a URI takes it.
+fn percent_encode(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|&byte| match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
