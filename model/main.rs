@@ -1,2 +1,6 @@
-//! Tests of the whole.
-fn main() {}
+//! Tests of the whole: real fjall, real SQLite, real files and real processes.
+
+#![allow(warnings, reason = "the tests that use what is shared follow")]
+
+mod child;
+mod common;

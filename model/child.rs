@@ -1,0 +1,81 @@
+//! Other processes. The test binary runs itself again, as a program that knows nothing of cutover,
+//! or as one that is killed at a fault point.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// Tells the binary which part it plays: words divided by the unit separator.
+const ENVIRONMENT: &str = "CUTOVER_TEST_CHILD";
+const SEPARATOR: &str = "\u{1f}";
+
+/// A command that plays the part that `words` name.
+pub fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own path"));
+    command
+        .args(["child::plays_its_part", "--exact", "--ignored", "--nocapture"])
+        .env(ENVIRONMENT, words.join(SEPARATOR))
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a part to its end.
+pub fn run(words: &[&str]) -> Output {
+    command(words).output().expect("a child process")
+}
+
+/// Starts a part, its output piped.
+pub fn spawn(words: &[&str]) -> Child {
+    command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a child process")
+}
+
+/// Whether a stock fjall program, in a process of its own, can open or create a database at `path`
+/// and insert. It changes what is there: give it a copy.
+pub fn stock_fjall_writes(path: &Path) -> bool {
+    run(&["fjall-write", path.to_str().expect("UTF-8")]).status.success()
+}
+
+/// Whether a plain SQLite program, in a process of its own, can insert into `table`. It changes
+/// what is there: give it a copy.
+pub fn plain_sqlite_writes(path: &Path, table: &str) -> bool {
+    path.exists() && run(&["sqlite-write", path.to_str().expect("UTF-8"), table]).status.success()
+}
+
+#[test]
+#[ignore = "other tests run it as a process of its own"]
+fn plays_its_part() {
+    let words = std::env::var(ENVIRONMENT).expect("a part to play");
+    let words: Vec<&str> = words.split(SEPARATOR).collect();
+    match words.as_slice() {
+        ["fjall-write", path] => fjall_write(path),
+        ["sqlite-write", path, table] => sqlite_write(path, table),
+        ["fjall-hold", path] => fjall_hold(path),
+        ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
+        other => panic!("no such part: {other:?}"),
+    }
+}
+
+/// What an unaware program does at its start: open or create, and write.
+fn fjall_write(path: &str) {
+    let database = fjall::Database::builder(path).open().expect("opens");
+    let keyspace =
+        database.keyspace("stock", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    keyspace.insert("written by", "a stock program").expect("inserts");
+    database.persist(fjall::PersistMode::SyncAll).expect("persists");
+}
+
+/// Holds a store open until its standard input ends.
+fn fjall_hold(path: &str) {
+    let database = fjall::Database::builder(path).open().expect("opens");
+    println!("holding");
+    let mut end = String::new();
+    std::io::stdin().read_line(&mut end).expect("standard input");
+    drop(database);
+}
+
+fn sqlite_write(path: &str, table: &str) {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    let inserted = connection
+        .execute(&format!("INSERT INTO \"{table}\" (key, value) VALUES (x'ff00ff00ff', x'01')"), [])
+        .expect("inserts");
+    assert_eq!(inserted, 1);
+}

@@ -1,0 +1,119 @@
+//! What the tests share: a small daemon's stores, its plan, and looking at what is on disk.
+
+use cutover::{Plan, PlanBuilder};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The pairs of a store: by keyspace, then by key.
+pub type Pairs = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// Writes `pairs` as a program that knows nothing of cutover does.
+pub fn write_store(path: &Path, pairs: &Pairs) {
+    let database = fjall::Database::builder(path).open().expect("a new store");
+    for (name, pairs) in pairs {
+        let keyspace =
+            database.keyspace(name, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        for (key, value) in pairs {
+            keyspace.insert(key.as_slice(), value.as_slice()).expect("inserts");
+        }
+    }
+    database.persist(fjall::PersistMode::SyncAll).expect("persists");
+}
+
+/// What a stock program reads from a store.
+pub fn read_store(path: &Path) -> Pairs {
+    let database = fjall::Database::builder(path).open().expect("opens");
+    let mut pairs = Pairs::new();
+    for name in database.list_keyspace_names() {
+        let keyspace =
+            database.keyspace(&name, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        let read = keyspace.iter().map(|pair| {
+            let (key, value) = pair.into_inner().expect("reads");
+            (key.to_vec(), value.to_vec())
+        });
+        pairs.insert(name.to_string(), read.collect());
+    }
+    pairs
+}
+
+/// What a plain connection reads from a blob table.
+pub fn read_table(target: &Path, table: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let connection = rusqlite::Connection::open(target).expect("opens");
+    let mut statement =
+        connection.prepare(&format!("SELECT key, value FROM \"{table}\"")).expect("a table");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+    rows.collect::<Result<_, _>>().expect("reads")
+}
+
+/// The small stores of a small daemon: `pairs_each` pairs in each of two keyspaces.
+pub fn small_store(seed: u8, pairs_each: u8) -> Pairs {
+    let keyspace = |tag: u8| {
+        (0..pairs_each).map(|i| (vec![tag, i], vec![seed, tag, i, i.wrapping_mul(31)])).collect()
+    };
+    Pairs::from([("first".to_owned(), keyspace(1)), ("second".to_owned(), keyspace(2))])
+}
+
+/// The sources of the small daemon, all in one folder.
+pub const SOURCES: [&str; 2] = ["accounts", "sessions"];
+
+/// Makes the small daemon's stores in `folder`.
+pub fn small_daemon(folder: &Path) {
+    for (seed, name) in (1..).zip(SOURCES) {
+        write_store(&folder.join(name), &small_store(seed, 20));
+    }
+}
+
+/// The small daemon's plan, before it is built.
+pub fn small_plan_builder(folder: &Path) -> PlanBuilder {
+    SOURCES
+        .iter()
+        .fold(Plan::builder("small"), |plan, name| {
+            plan.source(*name, folder.join(name), |s| s.every_keyspace())
+        })
+        .target(folder.join("target.sqlite"))
+        // Several chunks for each keyspace.
+        .chunk_bytes(60)
+}
+
+/// The small daemon's plan.
+pub fn small_plan(folder: &Path) -> Plan {
+    small_plan_builder(folder).build().expect("a plan")
+}
+
+/// As a daemon that is told to use SQL; fault points are armed by the environment.
+pub fn drive_to_sql(folder: &Path) {
+    cutover::fault::arm_from_environment();
+    cutover::sql(&small_plan(folder), &mut ()).expect("SQL");
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("lists") {
+        let entry = entry.expect("lists");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a kind").is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("copies");
+        }
+    }
+}
+
+/// Every file below `folder` with its content, and every folder with none: to see that nothing was
+/// changed or created.
+pub fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("lists") {
+        let path = entry.expect("lists").path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            found.insert(name, None);
+            found.extend(snapshot(&path));
+        } else {
+            found.insert(name, fs::read(&path).ok());
+        }
+    }
+    found
+}
