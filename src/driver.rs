@@ -63,7 +63,8 @@ impl Driver {
         let mut changed = false;
         let mut failures = Vec::new();
         for _ in 0..STEPS_MAX {
-            let seen = self.places.observe().map_err(|cause| stopped(changed, "look", cause))?;
+            let looked = self.places.claim.lock().and_then(|()| self.places.observe());
+            let seen = looked.map_err(|cause| stopped(changed, "look", cause))?;
             let step = next(&seen.observation, intent, &session)
                 .map_err(|refusal| self.not_allowed(&seen, refusal, changed))?;
             if let Step::Done(state) = step {
@@ -89,7 +90,8 @@ impl Driver {
                     continue;
                 }
                 Err(StepError::Failed(cause)) => {
-                    return Err(stopped(changed, Self::name(step), cause));
+                    // Chunks before the one that failed are durable.
+                    return Err(stopped(changed || step == Step::Copy, Self::name(step), cause));
                 }
                 Err(StepError::Unknown(cause)) => {
                     return Err(Error::OutcomeUnknown { step: Self::name(step), cause });
@@ -104,17 +106,42 @@ impl Driver {
 
     /// Seals every source as a new migration; on a failure those sealed are unsealed again.
     pub(crate) fn begin(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
-        self.preflight().map_err(Error::Refused)?;
-        let id = new_id().map_err(Error::Refused)?;
-        let begun = self.drive(Intent::Begin(id), observer);
+        let begun = self
+            .preflight()
+            .and_then(|()| new_id())
+            .map_err(Error::Refused)
+            .and_then(|id| self.drive(Intent::Begin(id), observer));
         self.fjall.fill_with(|| None);
         match begun {
+            // Without the claim nothing was sealed, and what stands there is not ours to undo.
+            Err(Error::Interrupted { cause, .. }) if !self.places.claim.is_locked() => {
+                Err(Error::Refused(cause))
+            }
             Err(Error::Interrupted { step, cause }) => match self.drive(Intent::Abort, observer) {
                 Ok(State::Fresh) => Err(Error::Refused(cause)),
                 Ok(_) | Err(_) => Err(Error::Interrupted { step, cause }),
             },
             result => result,
         }
+    }
+
+    /// Begins to copy from the retired stores, once everything that would stop it was looked at.
+    pub(crate) fn rerun(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
+        self.preflight_rerun().map_err(Error::Refused)?;
+        self.drive(Intent::Rerun, observer)
+    }
+
+    fn preflight_rerun(&self) -> Result<(), Cause> {
+        let mut bytes = TARGET_BYTES_BESIDES;
+        for site in &self.places.sites {
+            if disk::metadata(&site.retired)?.is_some() {
+                bytes += disk::tree_bytes(&site.retired)?;
+            }
+        }
+        let opened = self.open_stores();
+        self.hold_tombstoned()?;
+        let resolved: Vec<Vec<Keyspace>> = opened?.into_iter().map(|o| o.keyspaces).collect();
+        self.check_target(&resolved, bytes)
     }
 
     /// Finds out everything that would stop the migration before anything is changed, and keeps
@@ -150,13 +177,18 @@ impl Driver {
                 *keyspaces = source.resolve(&found)?;
             }
         }
-        check_distinct(self.places.with_sources(&resolved))?;
-        let tables: Vec<_> =
-            resolved.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
-        self.places.target.check_tables(plan.name(), &tables)?;
         for site in &self.places.sites {
             probe_exchange(site)?;
         }
+        self.check_target(&resolved, bytes)
+    }
+
+    /// Whether the target can take these keyspaces.
+    fn check_target(&self, resolved: &[Vec<Keyspace>], bytes: u64) -> Result<(), Cause> {
+        check_distinct(self.places.with_sources(resolved))?;
+        let tables: Vec<_> =
+            resolved.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
+        self.places.target.check_tables(self.places.plan.name(), &tables)?;
         self.places.check_space(bytes)
     }
 

@@ -24,7 +24,7 @@ pub enum Error {
         cause: Cause,
     },
     /// A durable step may or may not have happened; opening again finds out.
-    #[error("it is not known whether it did {step}: {cause}; open the plan again, which finds out")]
+    #[error("it is not known whether it could {step}: {cause}; run it again, which finds out")]
     OutcomeUnknown {
         /// What was being done.
         step: &'static str,
@@ -323,15 +323,15 @@ fn io_advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     let kind = error.kind();
     if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
-        "free some space"
+        "free some space and run this again"
     } else if kind == Kind::PermissionDenied {
-        "run it as the user who owns the data"
+        "run it as the user who owns the data and run this again"
     } else if kind == Kind::ReadOnlyFilesystem {
-        "mount the file system for writing"
+        "mount the file system for writing and run this again"
     } else if kind == Kind::NotFound {
-        "look whether the path is right and its volume is mounted"
+        "look whether the path is right and its volume is mounted and run this again"
     } else {
-        "look at the disk and the system's log"
+        "look at the disk and the system's log and run this again"
     }
 }
 
@@ -391,7 +391,7 @@ impl Words<'_> {
             ),
             Contradiction::MarkerGone(_) => (
                 format!("source '{name}' has its retired store at {retired} and no marker at {path}"),
-                format!("put the marker back from a backup; only if you want the KV store back and no SQL database is in use, move {retired} to {path}"),
+                format!("put the marker back from a backup; only if you want the KV store back and no SQL database is in use, move {retired} to {path} and write its version file anew (printf 'FJL\\003' > {path}/version)"),
             ),
             Contradiction::TwoStores(_) => (
                 format!("source '{name}' has a store at {path} and another at {retired}"),

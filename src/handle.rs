@@ -403,13 +403,15 @@ impl Handle<Tombstoned> {
     ///
     /// [`Error::Interrupted`] where a marker can't be written, or what SQLite says.
     pub fn into_sql(self) -> Result<rusqlite::Connection, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.drive(Intent::UseSql, &mut ()))?;
+        let (driver, _) = self.drive(|driver| driver.drive(Intent::UseSql, &mut ()))?;
         let settled = driver.look().and_then(|(_, seen)| {
             let found = seen.record().map(|record| record.journal_mode.clone()).unwrap_or_default();
             let wanted = driver.places.plan.inner.journal_mode;
-            driver.places.target.settle(wanted, &found).map_err(Error::Refused)
+            let step = "open the SQL database";
+            let settled = driver.places.target.settle(wanted, &found);
+            settled.map_err(|cause| Error::Interrupted { step, cause })
         });
-        settled.map_err(|error| Failed { error, handle: Some(Self::new(driver, state)) })
+        settled.map_err(|error| Failed { error, handle: None })
     }
 
     /// Compares the target, and every retired store that is still there, with the digests that were
@@ -444,7 +446,7 @@ impl Handle<RerunAllowed> {
     ///
     /// [`Error::Refused`] where a retired store is gone or the target can't be used.
     pub fn rerun(self, _ticket: ticket::Rerun) -> Result<Handle<Migrating>, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.drive(Intent::Rerun, &mut ()))?;
+        let (driver, state) = self.drive(|driver| driver.rerun(&mut ()))?;
         Ok(Handle::new(driver, state))
     }
 

@@ -21,9 +21,16 @@ impl ClaimFile {
         Self { path: disk::with_suffix(target, CLAIM_SUFFIX), lock: None }
     }
 
-    /// Locks the file where there is one.
+    /// Locks the file where there is one. One that turned up, or was replaced, since the last call
+    /// is locked now.
     pub(crate) fn lock(&mut self) -> Result<(), Cause> {
-        if self.lock.is_some() || disk::metadata(&self.path)?.is_none_or(|m| !m.is_file()) {
+        if let Some(lock) = &self.lock
+            && lock.is_at(&self.path)?
+        {
+            return Ok(());
+        }
+        self.lock = None;
+        if disk::metadata(&self.path)?.is_none_or(|m| !m.is_file()) {
             return Ok(());
         }
         match FileLock::try_new(&self.path)? {
@@ -34,6 +41,11 @@ impl ClaimFile {
             Some(_) => Err(Cause::ChangedUnderneath(self.path.clone())),
             None => Err(Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) }),
         }
+    }
+
+    /// Whether this process holds the lock.
+    pub(crate) const fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// What it says of `plan`; and, where it can't be read, why.
@@ -60,6 +72,10 @@ impl ClaimFile {
             return Err(changed());
         }
         let mut claim = self.read()?.map_err(|_| changed())?;
+        let id = match (entry, found) {
+            (Some(id), _) | (None, ClaimSeen::Id(id)) => id,
+            (None, ClaimSeen::None | ClaimSeen::Unreadable) => return Ok(()),
+        };
         match entry {
             Some(id) => claim.plans.insert(plan.to_owned(), id),
             None => claim.plans.remove(plan),
@@ -68,7 +84,7 @@ impl ClaimFile {
             disk::remove_file(&self.path)?;
             self.lock = None;
         } else {
-            self.write(&claim)?;
+            self.write(&claim, id)?;
         }
         let folder = disk::parent(&self.path);
         disk::sync_folder(folder)?;
@@ -81,12 +97,16 @@ impl ClaimFile {
         }
     }
 
-    /// The new file is locked before it gets its name, so that no other process can slip in.
-    fn write(&mut self, claim: &Claim) -> Result<(), Cause> {
+    /// The new file is locked before it gets its name, so that no other process can slip in. Its
+    /// temporary name holds the migration's id, so that two that begin at once do not meet there.
+    fn write(&mut self, claim: &Claim, id: MigrationId) -> Result<(), Cause> {
         let text = claim.encode().map_err(|error| Cause::Plan(error.to_string()))?;
-        let temporary = disk::with_suffix(&self.path, "-new");
+        let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
-        let file = disk::create(&temporary, &text)?;
+        let file = disk::create(&temporary, &text).inspect_err(|_| {
+            // On a full disk nothing of ours may stay.
+            let _ = disk::remove_file(&temporary);
+        })?;
         let lock = FileLock::try_on(file, &temporary)?.ok_or_else(|| Cause::Locked {
             path: self.path.clone(),
             holder: holder_of(&temporary),
