@@ -449,19 +449,24 @@ impl Driver {
         Ok(())
     }
 
-    /// The record's keyspaces as jobs, once the plan is found to be the one it was begun with.
+    /// The record's keyspaces as jobs, in its order, once the plan is found to be the one it was
+    /// begun with.
     fn jobs<'a>(&'a self, opened: &'a [Opened], record: &Record) -> Result<Vec<Job<'a>>, Cause> {
-        let mut jobs = Vec::new();
+        let mut planned = Vec::new();
         for (site, opened) in self.places.sites.iter().zip(opened) {
             for keyspace in &opened.keyspaces {
-                jobs.push(Job { source: &site.name, keyspace, store: opened.store.as_ref() });
+                planned.push(Job { source: &site.name, keyspace, store: opened.store.as_ref() });
             }
         }
-        let same = jobs.len() == record.keyspaces.len()
-            && jobs.iter().zip(&record.keyspaces).all(|(job, recorded)| {
+        let mut jobs = Vec::new();
+        for recorded in &record.keyspaces {
+            let is_it = |job: &Job<'_>| {
                 recorded.source == job.source && is_mapped_as(recorded, job.keyspace)
-            });
-        if same { Ok(jobs) } else { Err(changed_plan(record)) }
+            };
+            let at = planned.iter().position(is_it).ok_or_else(|| changed_plan(record))?;
+            jobs.push(planned.swap_remove(at));
+        }
+        if planned.is_empty() { Ok(jobs) } else { Err(changed_plan(record)) }
     }
 
     /// The mapping of each of the record's keyspaces.

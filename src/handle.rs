@@ -41,6 +41,60 @@ stages! {
 
 /// A plan in state `S`, and the locks that keep it there: nobody else who asks for them looks or
 /// acts until the handle is dropped.
+///
+/// A move that the state does not have does not compile. The SQL database is not handed out before
+/// the tombstones stand:
+///
+/// ```compile_fail,E0599
+/// fn too_early(handle: cutover::Handle<cutover::Committed>) {
+///     let _ = handle.into_sql();
+/// }
+/// ```
+/// ```
+/// fn in_time(handle: cutover::Handle<cutover::Tombstoned>) {
+///     let _ = handle.into_sql();
+/// }
+/// ```
+///
+/// The KV stores are not handed out while they are being copied:
+///
+/// ```compile_fail,E0599
+/// fn both_at_once(handle: cutover::Handle<cutover::Migrating>) {
+///     let _ = handle.into_kv();
+/// }
+/// ```
+/// ```
+/// fn one_at_a_time(handle: cutover::Handle<cutover::Fresh>) {
+///     let _ = handle.into_kv();
+/// }
+/// ```
+///
+/// What loses something needs a ticket that says so:
+///
+/// ```compile_fail,E0061
+/// fn silently(handle: cutover::Handle<cutover::RerunAllowed>) {
+///     let _ = handle.rerun();
+/// }
+/// ```
+/// ```
+/// fn knowingly(handle: cutover::Handle<cutover::RerunAllowed>) {
+///     let _ = handle.rerun(cutover::ticket::Rerun::losing_writes_made_in_sql());
+/// }
+/// ```
+///
+/// And a handle is used once:
+///
+/// ```compile_fail,E0382
+/// fn twice(handle: cutover::Handle<cutover::Fresh>) {
+///     let _ = handle.begin();
+///     let _ = handle.into_kv();
+/// }
+/// ```
+/// ```
+/// fn once(handle: cutover::Handle<cutover::Fresh>) {
+///     let _ = handle.begin();
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Handle<S: Stage> {
     driver: Box<Driver>,

@@ -156,11 +156,13 @@ impl Site {
         disk::sync_folder(self.folder())
     }
 
-    /// Makes durable what stands at both names.
+    /// Makes durable what stands at both names, and whether the second lock is set.
     pub(crate) fn confirm(&self) -> Result<(), Cause> {
         for place in [&self.path, &self.retired] {
-            if disk::metadata(place)?.is_some_and(|metadata| metadata.is_file()) {
-                disk::sync_file(place)?;
+            match disk::metadata(place)? {
+                Some(metadata) if metadata.is_file() => disk::sync_file(place)?,
+                Some(metadata) if metadata.is_dir() => disk::sync_folder(place)?,
+                Some(_) | None => {}
             }
         }
         disk::sync_folder(self.folder())

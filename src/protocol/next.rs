@@ -278,7 +278,9 @@ impl<'a> View<'a> {
         let everything_open = marked.is_empty() && self.record.is_none();
         // `Final` is only ever written after `Live` was durable, and a marker that is removed was
         // removed after the record was.
-        let handed_out_before = marked.len() == self.seen.sources.len()
+        let live = self.record.is_some_and(|record| record.stage == RecordStage::Live);
+        let handed_out_before = live
+            && marked.len() == self.seen.sources.len()
             && marked.iter().all(|m| matches!(m.marker.stage, Stage::Final | Stage::Reclaimed));
         (!self.session.confirmed)
             .then_some(Step::Confirm { record: !(everything_open || handed_out_before) })
