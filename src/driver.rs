@@ -29,9 +29,14 @@ pub(crate) struct Driver {
     pub(crate) places: Places,
     /// fjall's own locks, held from preflight until each source is sealed.
     fjall: Vec<Option<FileLock>>,
+    /// The retired stores, while they are read: opening one may replay a long journal.
+    opened: Option<Vec<Opened>>,
+    /// Whether a second lock may be lifted.
+    released: bool,
 }
 
 /// A source's store, where it has one, and where its keyspaces go.
+#[derive(Debug)]
 struct Opened {
     store: Option<Store>,
     keyspaces: Vec<Keyspace>,
@@ -42,7 +47,7 @@ impl Driver {
     pub(crate) fn new(plan: &Plan) -> Result<Self, Error> {
         let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
         let fjall = places.sites.iter().map(|_| None).collect();
-        Ok(Self { places, fjall })
+        Ok(Self { places, fjall, opened: None, released: false })
     }
 
     /// Looks at everything, and says which state it is.
@@ -59,6 +64,12 @@ impl Driver {
         intent: Intent,
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
+        let driven = self.steps(intent, observer);
+        self.close_stores();
+        driven
+    }
+
+    fn steps(&mut self, intent: Intent, observer: &mut dyn Observer) -> Result<State, Error> {
         let mut session = Session::default();
         let mut changed = false;
         let mut failures = Vec::new();
@@ -131,7 +142,7 @@ impl Driver {
         self.drive(Intent::Rerun, observer)
     }
 
-    fn preflight_rerun(&self) -> Result<(), Cause> {
+    fn preflight_rerun(&mut self) -> Result<(), Cause> {
         let mut bytes = TARGET_BYTES_BESIDES;
         for site in &self.places.sites {
             if disk::metadata(&site.retired)?.is_some() {
@@ -139,7 +150,7 @@ impl Driver {
             }
         }
         let opened = self.open_stores();
-        self.hold_tombstoned()?;
+        self.close_stores();
         let resolved: Vec<Vec<Keyspace>> = opened?.into_iter().map(|o| o.keyspaces).collect();
         self.check_target(&resolved, bytes)
     }
@@ -325,15 +336,17 @@ impl Driver {
             keyspaces: named.collect(),
             time: now(),
         };
-        let begun = self.places.target.begin_copy(draft);
-        drop(opened);
-        self.hold_tombstoned()?;
-        begun
+        self.places.target.begin_copy(draft)?;
+        self.opened = Some(opened);
+        Ok(())
     }
 
     fn copy(&mut self, seen: &Seen, observer: &mut dyn Observer) -> Result<(), StepError> {
         let record = self.record(seen)?;
-        let opened = self.open_stores()?;
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open_stores()?,
+        };
         let chunk_bytes = self.places.plan.inner.chunk_bytes;
         let copied = self.jobs(&opened, record).map_err(StepError::from).and_then(|jobs| {
             let target = &self.places.target;
@@ -341,7 +354,7 @@ impl Driver {
             copy(copying, &jobs, chunk_bytes, observer)
         });
         drop(opened);
-        self.hold_tombstoned()?;
+        self.close_stores();
         copied
     }
 
@@ -403,11 +416,11 @@ impl Driver {
                 });
                 if reclaimed { Ok(()) } else { digest_source(store, keyspace, observer) }
             });
-            drop(stores);
-            self.hold_tombstoned()?;
             compared.map(|()| record)
         };
-        session().map_err(|error| match error {
+        let verified = session();
+        self.close_stores();
+        verified.map_err(|error| match error {
             StepError::Failed(cause) => stopped(false, "verify", cause),
             StepError::Unknown(cause) => Error::OutcomeUnknown { step: "verify", cause },
             StepError::Mismatch(mismatch) => Error::Verification(mismatch),
@@ -415,7 +428,8 @@ impl Driver {
     }
 
     /// Opens the retired stores for reading; the second lock is lifted as long as that takes.
-    fn open_stores(&self) -> Result<Vec<Opened>, Cause> {
+    fn open_stores(&mut self) -> Result<Vec<Opened>, Cause> {
+        self.released = true;
         let mut opened = Vec::new();
         for (site, source) in self.places.sites.iter().zip(&self.places.plan.inner.sources) {
             let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
@@ -432,6 +446,17 @@ impl Driver {
             opened.push(Opened { store, keyspaces: source.resolve(&found)? });
         }
         Ok(opened)
+    }
+
+    /// Closes the stores that are open, and sets their second locks again. Where that fails, the
+    /// next open does it: no proof leans on it.
+    fn close_stores(&mut self) {
+        self.opened = None;
+        if std::mem::take(&mut self.released)
+            && let Err(cause) = self.hold_tombstoned()
+        {
+            tracing::warn!(%cause, "the second lock was not set again");
+        }
     }
 
     /// Sets the second lock again in every tombstoned store that was read.

@@ -81,6 +81,12 @@ impl Store {
     }
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// Opens a store as a daemon does. It is never created.
 pub(crate) fn open_native(name: &str, path: &Path) -> Result<Database, Cause> {
     super::version::check_native(name, path)?;
