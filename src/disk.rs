@@ -159,30 +159,58 @@ pub(crate) fn filesystem_kind(path: &Path) -> String {
         .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
 }
 
-/// The absolute path that `path` means: its folder without links, and, where something stands
-/// there, itself without links.
+/// The absolute path that `path` means, links resolved: also a link whose end does not exist, since
+/// that end is where a marker or a database would be created.
 ///
 /// # Errors
 ///
-/// When its folder is missing, it is a link that leads nowhere, or it is not UTF-8.
+/// When the folder is missing, links lead in a circle, or the path is not UTF-8.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Cause> {
-    let absolute = std::path::absolute(path).map_err(Cause::io("find", path))?;
-    let resolved = match fs::canonicalize(&absolute) {
-        Ok(resolved) => resolved,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if metadata(&absolute)?.is_some() {
-                return Err(Cause::DanglingLink(absolute));
-            }
-            let folder = parent(&absolute);
-            let name = absolute
-                .file_name()
-                .ok_or_else(|| Cause::Plan(format!("{} names no file", absolute.display())))?;
-            fs::canonicalize(folder).map_err(Cause::io("find the folder", folder))?.join(name)
+    let mut named = std::path::absolute(path).map_err(Cause::io("find", path))?;
+    let resolved = loop {
+        match fs::canonicalize(&named) {
+            Ok(resolved) => break resolved,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Cause::io("find", &named)(error)),
         }
-        Err(error) => return Err(Cause::io("find", &absolute)(error)),
+        let folder = parent(&named);
+        let folder = fs::canonicalize(folder).map_err(Cause::io("find the folder", folder))?;
+        // The kernel has followed this chain to its end, so it is no circle.
+        if let Ok(end) = fs::read_link(&named) {
+            named = folder.join(end);
+            continue;
+        }
+        let name = named
+            .file_name()
+            .ok_or_else(|| Cause::Plan(format!("{} names no file", named.display())))?;
+        break folder.join(name);
     };
     if resolved.to_str().is_none() {
         return Err(Cause::NotUtf8(resolved));
     }
     Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_resolved_to_its_end_whether_or_not_that_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        fs::create_dir(at("there")).unwrap();
+        for (link, end) in [("a", "there"), ("b", "a"), ("c", "missing"), ("d", "c")] {
+            std::os::unix::fs::symlink(end, at(link)).unwrap();
+        }
+        let found = |name: &str| resolve(&folder.path().join(name)).unwrap();
+        assert_eq!(
+            [found("there"), found("a"), found("b")],
+            [at("there"), at("there"), at("there")]
+        );
+        assert_eq!([found("missing"), found("d")], [at("missing"), at("missing")]);
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        resolve(&at("circle")).unwrap_err();
+        resolve(&at("no/where")).unwrap_err();
+    }
 }

@@ -702,7 +702,6 @@ fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error {
         Cause::Plan(_)
         | Cause::PlanChanged(_)
         | Cause::NotUtf8(_)
-        | Cause::DanglingLink(_)
         | Cause::SourceMissing { .. }
         | Cause::NotAStore { .. }
         | Cause::SourceBusy { .. }

@@ -123,9 +123,6 @@ pub enum Cause {
     /// A path is not UTF-8, so a marker could not name it.
     #[error("the path {} is not UTF-8, and a marker must name it; use a path that is", .0.display())]
     NotUtf8(PathBuf),
-    /// A symbolic link leads nowhere.
-    #[error("{} is a symbolic link that leads nowhere; make it lead somewhere, or remove it", .0.display())]
-    DanglingLink(PathBuf),
     /// A source is not there.
     #[error("source '{name}' is missing at {}; correct the path, or declare that it may be missing", .path.display())]
     SourceMissing {

@@ -547,3 +547,17 @@ impl std::fmt::Debug for KvStores {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_handle_can_move_to_another_thread() {
+        fn send<T: Send>() {}
+        send::<Found>();
+        send::<Aborted>();
+        send::<KvStores>();
+        send::<Error>();
+    }
+}

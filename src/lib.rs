@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("cutover needs Linux: its fence is renameat2 with RENAME_EXCHANGE");
+
 mod copy;
 mod disk;
 mod driver;
