@@ -353,7 +353,9 @@ impl<'a> View<'a> {
                 return Err(NotAllowed::State(State::Fresh));
             };
             let run = Run { id, attempt: self.attempt_max() };
-            if let Some(step) = self.claim(id).or_else(|| self.seal(run)) {
+            // Sealing needs the retired name, where a seal that was killed leaves its marker.
+            let step = self.claim(id).or_else(|| self.tidy()).or_else(|| self.seal(run));
+            if let Some(step) = step {
                 return Ok(step);
             }
             // I-6: an older SQL file that turns up must not pass for this attempt's.
