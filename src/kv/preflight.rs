@@ -32,7 +32,11 @@ pub(crate) fn preflight(site: &Site) -> Result<Checked, Cause> {
 /// Tries the exchange with two files of our own beside the source.
 pub(crate) fn probe_exchange(site: &Site) -> Result<(), Cause> {
     let [a, b] = site.probes();
-    let clean = || disk::remove_file(&a).and_then(|()| disk::remove_file(&b));
+    // Both are tried: what fails for one may work for the other, and nothing may stay.
+    let clean = || {
+        let removed = disk::remove_file(&a);
+        disk::remove_file(&b).and(removed)
+    };
     for probe in [&a, &b] {
         match disk::metadata(probe)? {
             Some(metadata) if !metadata.is_file() || metadata.len() > 0 => {

@@ -4,8 +4,10 @@ use crate::disk;
 use crate::error::Cause;
 use crate::kv::{FileLock, holder_of};
 use crate::protocol::claim::{CLAIM_BYTES_MAX, CLAIM_SUFFIX, Claim};
-use crate::protocol::{ClaimSeen, MigrationId};
+use crate::protocol::{ClaimSeen, MigrationId, hex_u128};
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The claim file of a target.
@@ -101,6 +103,7 @@ impl ClaimFile {
     /// temporary name holds the migration's id, so that two that begin at once do not meet there.
     fn write(&mut self, claim: &Claim, id: MigrationId) -> Result<(), Cause> {
         let text = claim.encode().map_err(|error| Cause::Plan(error.to_string()))?;
+        self.remove_left_over()?;
         let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
         let file = disk::create(&temporary, &text).inspect_err(|_| {
@@ -117,6 +120,23 @@ impl ClaimFile {
             disk::rename_new(&temporary, &self.path)?;
         }
         self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Removes what killed processes left of their temporary files: nobody has them locked.
+    fn remove_left_over(&self) -> Result<(), Cause> {
+        let folder = disk::parent(&self.path);
+        let start = disk::with_suffix(&self.path, "-").into_os_string();
+        for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
+            let path = entry.map_err(Cause::io("list", folder))?.path();
+            let ours =
+                path.as_os_str().as_bytes().strip_prefix(start.as_bytes()).is_some_and(|id| {
+                    std::str::from_utf8(id).is_ok_and(|id| hex_u128(id).is_some())
+                });
+            if ours && FileLock::try_new(&path)?.is_some() {
+                disk::remove_file(&path)?;
+            }
+        }
         Ok(())
     }
 
