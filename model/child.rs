@@ -50,6 +50,10 @@ fn plays_its_part() {
         ["sqlite-write", path, table] => sqlite_write(path, table),
         ["fjall-hold", path] => fjall_hold(path),
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
+        ["act", act, folder] => {
+            cutover::fault::arm_from_environment();
+            crate::crash::play(act, Path::new(folder)).expect("it ends");
+        }
         other => panic!("no such part: {other:?}"),
     }
 }

@@ -1,0 +1,303 @@
+//! `kill -9` and I/O errors between any two durable steps, on real files. Each story is driven once
+//! for each of its fault points: after every one at most one side can be written, and what a daemon
+//! does at its next start ends with every pair exactly once.
+
+mod fail;
+mod kill;
+
+use crate::common::{
+    SOURCES, copy_tree, read_store, read_table, small_daemon, small_plan, small_store,
+};
+use cutover::{Error, Found, Observer, Progress, ticket};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Which side holds the data once everything has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Kv,
+    Sql,
+}
+
+/// What is done before, what is done while faults strike, and what a later start does.
+#[derive(Clone, Copy, Debug)]
+struct Story {
+    before: &'static [&'static str],
+    act: &'static str,
+    recover: &'static str,
+    end: End,
+}
+
+const STORIES: [(&str, Story); 9] = [
+    ("sql", Story { before: &[], act: "sql", recover: "sql", end: End::Sql }),
+    ("begun", Story { before: &["part-way"], act: "abort", recover: "kv", end: End::Kv }),
+    ("turned", Story { before: &["part-way"], act: "abort", recover: "sql", end: End::Sql }),
+    (
+        "committed",
+        Story { before: &["committed"], act: "take-back", recover: "take-back", end: End::Kv },
+    ),
+    ("half", Story { before: &["half-set"], act: "take-back", recover: "take-back", end: End::Kv }),
+    ("rerun", Story { before: &["sql", "lose"], act: "rerun", recover: "rerun", end: End::Sql }),
+    (
+        "rerun-left",
+        Story { before: &["sql", "lose"], act: "rerun-abort", recover: "restore", end: End::Kv },
+    ),
+    (
+        "restore",
+        Story { before: &["sql", "lose"], act: "restore", recover: "restore", end: End::Kv },
+    ),
+    ("reclaim", Story { before: &["sql"], act: "reclaim", recover: "reclaim", end: End::Sql }),
+];
+
+fn story(name: &str) -> Story {
+    STORIES.iter().find(|(found, _)| *found == name).expect("a story").1
+}
+
+/// A folder at one path for all of a story's runs, since markers name it, and how it began.
+struct Place {
+    _root: tempfile::TempDir,
+    folder: PathBuf,
+    template: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Place {
+    fn new(story: Story) -> Self {
+        // A kill leaves the page cache alone, so memory does.
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let root = root.expect("a folder");
+        let at = |name: &str| root.path().join(name);
+        let place = Self {
+            folder: at("work"),
+            template: at("template"),
+            scratch: at("scratch"),
+            _root: root,
+        };
+        fs::create_dir(&place.folder).expect("a folder");
+        small_daemon(&place.folder);
+        for act in story.before {
+            play(act, &place.folder).expect("the story's beginning");
+        }
+        copy_tree(&place.folder, &place.template);
+        place
+    }
+
+    fn reset(&self) {
+        fs::remove_dir_all(&self.folder).expect("removes");
+        copy_tree(&self.template, &self.folder);
+    }
+
+    /// A copy that may be written.
+    fn copy(&self) -> &Path {
+        if self.scratch.exists() {
+            fs::remove_dir_all(&self.scratch).expect("removes");
+        }
+        copy_tree(&self.folder, &self.scratch);
+        &self.scratch
+    }
+}
+
+/// Stops the copy after a few chunks.
+#[derive(Default)]
+struct StopEarly(Cell<u32>);
+
+impl Observer for StopEarly {
+    fn progress(&mut self, _: &Progress) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.get() >= 3
+    }
+}
+
+/// What a daemon, or its operator, does at a start. Done once more, it goes on from where it was.
+pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
+    let plan = &small_plan(folder);
+    match act {
+        "sql" => drop(cutover::sql(plan, &mut ())?),
+        "kv" => drop(cutover::kv(plan)?),
+        "lose" => fs::remove_file(folder.join("target.sqlite")).expect("removes"),
+        "part-way" => {
+            let stopped =
+                cutover::sql(plan, &mut StopEarly::default()).expect_err("it was cancelled");
+            assert!(matches!(stopped, Error::Interrupted { .. }), "{stopped}");
+        }
+        "committed" => {
+            let Found::Fresh(fresh) = cutover::open(plan)? else { panic!("it is fresh") };
+            drop(fresh.begin()?.run(&mut ())?);
+        }
+        "half-set" => {
+            play("committed", folder)?;
+            half_set(folder);
+        }
+        "abort" => match cutover::open(plan)? {
+            Found::Migrating(handle) => drop(handle.abort()?),
+            other => panic!("nothing to abort in {other:?}"),
+        },
+        "take-back" => loop {
+            match cutover::open(plan)? {
+                Found::Fresh(fresh) => return Ok(drop(fresh.into_kv()?)),
+                Found::Migrating(handle) => drop(handle.abort()?),
+                Found::Committed(handle) => {
+                    drop(handle.abort(ticket::AbortCommitted::losing_the_committed_copy())?);
+                }
+                Found::RerunAllowed(handle) => {
+                    drop(handle);
+                    return play("restore", folder);
+                }
+                Found::Tombstoned(handle) => panic!("{handle:?} can't be taken back"),
+            }
+        },
+        "rerun" => match cutover::open(plan)? {
+            Found::RerunAllowed(handle) => {
+                let rerun = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
+                drop(rerun.run(&mut ())?.finish()?.into_sql()?);
+            }
+            other => {
+                drop(other);
+                return play("sql", folder);
+            }
+        },
+        "rerun-abort" => match cutover::open(plan)? {
+            Found::RerunAllowed(handle) => {
+                drop(handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?.abort()?);
+            }
+            other => panic!("no rerun from {other:?}"),
+        },
+        "restore" => loop {
+            match cutover::open(plan)? {
+                Found::RerunAllowed(handle) => {
+                    let ticket = ticket::RestoreKv::losing_writes_made_in_sql();
+                    return Ok(drop(handle.restore_kv(ticket)?.into_kv()?));
+                }
+                Found::Migrating(handle) => drop(handle.abort()?),
+                Found::Fresh(fresh) => return Ok(drop(fresh.into_kv()?)),
+                other => panic!("nothing to restore in {other:?}"),
+            }
+        },
+        "reclaim" => match cutover::open(plan)? {
+            Found::Tombstoned(handle) => {
+                drop(handle.reclaim(ticket::Reclaim::losing_the_way_back())?.into_sql()?);
+            }
+            other => panic!("nothing to reclaim in {other:?}"),
+        },
+        other => panic!("no such act: {other}"),
+    }
+    Ok(())
+}
+
+/// Finishes, and is killed as soon as one of the two tombstones stands.
+fn half_set(folder: &Path) {
+    let tombstones = || {
+        let text = SOURCES.map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+        text.iter().filter(|text| text.contains("\"stage\":\"tombstone\"")).count()
+    };
+    for at in 1.. {
+        assert!(kill::killed("sql", folder, at), "no kill left one tombstone");
+        match tombstones() {
+            0 => {}
+            1 => return,
+            more => panic!("{more} tombstones after a kill at {at}"),
+        }
+    }
+}
+
+/// Whether a stock program, which is this very process here, can open or create a store and insert.
+fn stock_writes(path: &Path) -> bool {
+    let write = || -> fjall::Result<()> {
+        let database = fjall::Database::builder(path).worker_threads_unchecked(0).open()?;
+        let keyspace = database.keyspace("stock", fjall::KeyspaceCreateOptions::default)?;
+        keyspace.insert("written by", "a stock program")?;
+        database.persist(fjall::PersistMode::Buffer)
+    };
+    matches!(catch_unwind(AssertUnwindSafe(write)), Ok(Ok(())))
+}
+
+/// Whether a plain connection can insert, update or delete in a migrated table.
+fn plain_writes(target: &Path) -> bool {
+    let Ok(connection) = rusqlite::Connection::open(target) else { return false };
+    let changes = |sql: String| connection.execute(&sql, []).is_ok_and(|rows| rows > 0);
+    tables().any(|(_, _, table)| {
+        changes(format!("UPDATE \"{table}\" SET value = value"))
+            || changes(format!("DELETE FROM \"{table}\""))
+            || changes(format!("INSERT INTO \"{table}\" VALUES (x'ff00ff00ff', x'01')"))
+    })
+}
+
+/// Each source, keyspace and table.
+fn tables() -> impl Iterator<Item = (&'static str, String, String)> {
+    SOURCES.into_iter().flat_map(|source| {
+        ["first", "second"]
+            .map(|keyspace| (source, keyspace.to_owned(), format!("{source}_{keyspace}")))
+    })
+}
+
+/// I-1, physically and on a copy; and every marker keeps its name from a stock program.
+fn at_most_one_writer(place: &Place, after: &str) {
+    let copy = place.copy();
+    let target = copy.join("target.sqlite");
+    let sql = target.exists() && plain_writes(&target);
+    for source in SOURCES {
+        let path = copy.join(source);
+        let marker = path.is_file();
+        let kv = stock_writes(&path);
+        assert!(!(kv && sql), "both {source} and the target can be written after {after}");
+        assert!(!(kv && marker), "the marker of {source} does not hold after {after}");
+    }
+}
+
+/// What a start ends with: every pair once on one side, and the other side shut.
+fn ended(place: &Place, end: End, after: &str) {
+    let folder = &place.folder;
+    let target = folder.join("target.sqlite");
+    at_most_one_writer(place, after);
+    let found = cutover::open(&small_plan(folder)).expect("a state");
+    match end {
+        End::Sql => {
+            assert!(matches!(found, Found::Tombstoned(_)), "{found:?} after {after}");
+            for (seed, source) in (1..).zip(SOURCES) {
+                for (keyspace, pairs) in small_store(seed, 20) {
+                    let table = read_table(&target, &format!("{source}_{keyspace}"));
+                    assert_eq!(table, pairs, "{source}/{keyspace} after {after}");
+                }
+                assert!(!stock_writes(&folder.join(source)), "{source} opens after {after}");
+            }
+            assert!(plain_writes(&place.copy().join("target.sqlite")), "after {after}");
+        }
+        End::Kv => {
+            assert!(matches!(found, Found::Fresh(_)), "{found:?} after {after}");
+            drop(found);
+            for (seed, source) in (1..).zip(SOURCES) {
+                let pairs = read_store(&folder.join(source));
+                assert_eq!(pairs, small_store(seed, 20), "{source} after {after}");
+            }
+            assert!(!plain_writes(&target), "a table is left after {after}");
+        }
+    }
+    let retired = if end == End::Sql { "accounts.retired sessions.retired" } else { "" };
+    let known: BTreeSet<&str> = ["accounts", "sessions", "target.sqlite"]
+        .into_iter()
+        .chain(retired.split_whitespace())
+        .chain((end == End::Sql).then_some("target.sqlite.cutover"))
+        .collect();
+    for name in names(folder).keys() {
+        assert!(known.contains(name.as_str()), "{name} is left over after {after}");
+    }
+}
+
+/// What is in the folder itself: the content of the small files, and of anything else that it is
+/// there.
+fn names(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).expect("lists").map(|entry| {
+        let path = entry.expect("lists").path();
+        let name = path.file_name().expect("a name").display().to_string();
+        let content = if name.starts_with("target.sqlite") { None } else { fs::read(&path).ok() };
+        (name, content.unwrap_or_default())
+    });
+    entries.collect()
+}

@@ -1,0 +1,173 @@
+//! SIGKILL at every fault point, and again at fault points of the start that recovers.
+
+use super::{End, Place, SOURCES, Story, at_most_one_writer, ended, play, story};
+use crate::child;
+use cutover::fault::{ENVIRONMENT, arm, passed};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+const SIGKILL: i32 = 9;
+
+/// Plays `act` in a process of its own, which is killed at fault point `at`.
+pub(super) fn killed(act: &str, folder: &Path, at: usize) -> bool {
+    let folder = folder.to_str().expect("UTF-8");
+    let output = child::command(&["act", act, folder])
+        .env(ENVIRONMENT, format!("kill:{at}"))
+        .output()
+        .expect("a child process");
+    let killed = output.status.signal() == Some(SIGKILL);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(killed || output.status.success(), "{act} killed at {at}: {text}");
+    killed
+}
+
+/// The fault points that `act` passes when nothing goes wrong.
+fn points(act: &str, folder: &Path) -> Vec<&'static str> {
+    arm(None);
+    play(act, folder).expect("nothing goes wrong");
+    let points = passed();
+    arm(None);
+    points
+}
+
+/// How many of the double kills are tried.
+fn samples() -> usize {
+    std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+/// Kills at each fault point of a story once, and recovers.
+fn sweep(name: &str) -> Vec<&'static str> {
+    let Story { act, recover, end, .. } = story(name);
+    let place = Place::new(story(name));
+    let points = points(act, &place.folder);
+    for (at, point) in (1..).zip(&points) {
+        let after = format!("{name}: a kill at {at} of {}, '{point}'", points.len());
+        place.reset();
+        assert!(killed(act, &place.folder, at), "{after} did not happen");
+        at_most_one_writer(&place, &after);
+        play(recover, &place.folder).unwrap_or_else(|error| panic!("{after}: {error}"));
+        ended(&place, end, &after);
+    }
+    place.reset();
+    assert!(!killed(act, &place.folder, points.len() + 1));
+    println!("{name}: killed at each of {} points", points.len());
+    points
+}
+
+/// Kills at a fault point, and once more in the start that recovers, for evenly spread pairs.
+fn sweep_twice(name: &str, samples: usize) {
+    let Story { act, recover, end, .. } = story(name);
+    let place = Place::new(story(name));
+    let first = points(act, &place.folder).len();
+    let mut kills = 0;
+    for sample in 0..samples {
+        let at = 1 + sample * first / samples;
+        place.reset();
+        assert!(killed(act, &place.folder, at));
+        let copy = place.copy().to_owned();
+        let second = points(recover, &place.folder).len().max(1);
+        std::fs::remove_dir_all(&place.folder).expect("removes");
+        std::fs::rename(copy, &place.folder).expect("renames");
+        // A stride that shares no factor with most lengths spreads the pairs over the square.
+        let again = 1 + (sample * 37 + sample / 3) % second;
+        let after = format!("{name}: kills at {at} of {first}, then at {again} of {second}");
+        kills += usize::from(killed(recover, &place.folder, again));
+        at_most_one_writer(&place, &after);
+        play(recover, &place.folder).unwrap_or_else(|error| panic!("{after}: {error}"));
+        ended(&place, end, &after);
+    }
+    println!("{name}: killed twice {kills} times");
+}
+
+fn assert_passes(points: &[&str], important: &[&str]) {
+    for name in important {
+        assert!(points.contains(name), "'{name}' is not among the fault points: {points:?}");
+    }
+}
+
+#[test]
+fn i1_i2_i7_a_kill_at_any_point_of_a_migration_leaves_one_writer_and_the_next_start_ends_it() {
+    let points = sweep("sql");
+    assert_passes(
+        &points,
+        &[
+            "file created",
+            "file written",
+            "file synced",
+            "renamed",
+            "folder synced",
+            "before a commit",
+            "after a commit",
+        ],
+    );
+}
+
+#[test]
+fn i3_a_kill_at_any_point_of_an_abort_gives_the_stores_back() {
+    assert_passes(&sweep("begun"), &["removed", "renamed", "before a commit", "after a commit"]);
+}
+
+#[test]
+fn i7_a_migration_goes_on_after_a_kill_at_any_point_of_an_abort() {
+    sweep("turned");
+}
+
+#[test]
+fn i1_i3_a_kill_at_any_point_of_a_way_back_from_the_commit_point_gives_the_stores_back() {
+    sweep("committed");
+}
+
+#[test]
+fn i1_i5_a_kill_on_the_way_back_when_half_of_the_tombstones_stand_gives_the_stores_back() {
+    sweep("half");
+}
+
+#[test]
+fn i1_i6_a_kill_at_any_point_of_a_rerun_ends_with_every_pair_once() {
+    sweep("rerun");
+}
+
+#[test]
+fn i5_a_kill_at_any_point_of_a_rerun_that_is_aborted_leaves_a_way_to_restore() {
+    sweep("rerun-left");
+}
+
+#[test]
+fn i5_a_kill_at_any_point_of_restoring_gives_the_stores_back() {
+    sweep("restore");
+}
+
+#[test]
+fn i1_i5_a_kill_at_any_point_of_reclaiming_keeps_the_names_taken() {
+    assert_passes(&sweep("reclaim"), &["retired store deleted"]);
+}
+
+#[test]
+fn i7_a_second_kill_during_the_recovery_from_the_first_changes_nothing() {
+    for (name, share) in [("sql", 1), ("begun", 2), ("half", 2), ("rerun", 2), ("restore", 2)] {
+        sweep_twice(name, samples() / share);
+    }
+}
+
+/// The sweep looks at its copies from inside its own process; a few are looked at from others.
+#[test]
+fn i1_programs_in_other_processes_agree_that_one_side_can_be_written() {
+    let place = Place::new(story("sql"));
+    let points = points("sql", &place.folder).len();
+    let mut seen = [0; 3];
+    for at in (1..=points + 1).step_by(points / 6) {
+        place.reset();
+        killed("sql", &place.folder, at);
+        let copy = place.copy();
+        let sql = child::plain_sqlite_writes(&copy.join("target.sqlite"), "accounts_first");
+        let kv = SOURCES.iter().filter(|name| child::stock_fjall_writes(&copy.join(name))).count();
+        assert!(!(sql && kv > 0), "both sides can be written after a kill at {at}");
+        seen[if sql { 0 } else { kv.min(1) + 1 }] += 1;
+    }
+    play("sql", &place.folder).expect("ends");
+    ended(&place, End::Sql, "the last kill");
+    let copy = place.copy();
+    assert!(child::plain_sqlite_writes(&copy.join("target.sqlite"), "accounts_first"));
+    assert!(!child::stock_fjall_writes(&copy.join(SOURCES[0])));
+    assert!(seen[1] > 0 && seen[2] > 0, "every kind of instant was met: {seen:?}");
+}
