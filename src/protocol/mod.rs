@@ -11,8 +11,14 @@
 
 pub mod claim;
 mod classify;
+#[cfg(test)]
+mod closure;
 mod envelope;
+#[cfg(test)]
+mod legal;
 pub mod marker;
+#[cfg(test)]
+mod matrix;
 mod next;
 pub mod record;
 mod seen;

@@ -1,0 +1,306 @@
+//! Every step from every state is legal, whatever was asked for and whatever the session has done.
+
+use super::matrix::{ID, every_observation};
+use super::{
+    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, MigrationId, NotAllowed, Observation,
+    RecordStage, Run, Session, Stage, State, Step, TargetSeen, VersionFile, classify, next,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+const INTENTS: [Intent; 11] = [
+    Intent::UseKv,
+    Intent::Begin(ID),
+    Intent::Copy,
+    Intent::Finish,
+    Intent::Abort,
+    Intent::AbortCommitted,
+    Intent::UseSql,
+    Intent::Rerun,
+    Intent::RestoreKv,
+    Intent::Reclaim,
+    Intent::ReplaceTarget,
+];
+
+/// A session that has done nothing, and those that have done more and more.
+fn sessions() -> Vec<Session> {
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let mut sessions = vec![Session::default(), confirmed.clone()];
+    for fresh in [2, 3] {
+        sessions.push(Session { fresh: Some(fresh), ..confirmed.clone() });
+    }
+    let verified = Session { verified: true, ..confirmed.clone() };
+    sessions.push(verified.clone());
+    sessions.push(Session { prepared: true, ..verified });
+    sessions.push(Session { failed: BTreeSet::from([0, 1, 2]), ..confirmed });
+    sessions
+}
+
+/// The facts that rules speak of.
+struct Facts<'a> {
+    seen: &'a Observation,
+    markers: Vec<MarkerSeen>,
+    record: Option<(RecordStage, Run, bool)>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(seen: &'a Observation) -> Self {
+        let markers = seen.sources.iter().filter_map(|source| marker(source.path)).collect();
+        let record = match seen.target {
+            TargetSeen::Record(record) => Some((record.stage, record.run, record.copied)),
+            TargetSeen::None
+            | TargetSeen::Unreadable
+            | TargetSeen::Unreachable
+            | TargetSeen::MainFileGone => None,
+        };
+        Self { seen, markers, record }
+    }
+
+    fn marker(&self, source: usize) -> MarkerSeen {
+        marker(self.seen.sources[source].path).expect("the step is for a source with a marker")
+    }
+
+    fn is(&self, stage: RecordStage) -> bool {
+        self.record.is_some_and(|(found, ..)| found == stage)
+    }
+
+    /// Every source has a marker at one of `stages`.
+    fn all_at(&self, stages: &[Stage]) -> bool {
+        self.markers.len() == self.seen.sources.len()
+            && self.markers.iter().all(|m| stages.contains(&m.stage))
+    }
+
+    fn none_at(&self, stages: &[Stage]) -> bool {
+        !self.markers.iter().any(|m| stages.contains(&m.stage))
+    }
+
+    /// I-6: this session has raised every marker.
+    fn all_raised(&self, session: &Session) -> bool {
+        session.fresh.is_some_and(|fresh| self.markers.iter().all(|m| m.run.attempt == fresh))
+    }
+}
+
+const fn marker(path: AtPath) -> Option<MarkerSeen> {
+    match path {
+        AtPath::Marker(marker) => Some(marker),
+        AtPath::Nothing | AtPath::Directory(_) | AtPath::Damaged | AtPath::Foreign => None,
+    }
+}
+
+/// What must be so on disk before each step, whoever asks for it.
+fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> bool {
+    let no_record = f.record.is_none();
+    let live = f.is(RecordStage::Live);
+    let at = |source: usize| f.seen.sources[source];
+    match step {
+        Step::Confirm { .. } => !session.confirmed,
+        Step::Claim(id) => {
+            let ours = f.markers.first().map(|m| m.run.id);
+            matches!(f.seen.claim, ClaimSeen::None | ClaimSeen::Id(_))
+                && f.seen.claim != ClaimSeen::Id(id)
+                && ours.is_none_or(|ours| ours == id)
+        }
+        Step::Unclaim => no_record && f.markers.is_empty(),
+        Step::Seal { source, run } => {
+            no_record
+                && matches!(
+                    at(source).path,
+                    AtPath::Directory(VersionFile::Native) | AtPath::Nothing
+                )
+                && at(source).retired == AtRetired::Nothing
+                && f.seen.claim == ClaimSeen::Id(run.id)
+                && f.markers.iter().all(|m| m.run.id == run.id && m.stage == Stage::Sealed)
+        }
+        Step::Mark { source, stage, attempt } => {
+            let found = f.marker(source);
+            let raised = attempt > found.run.attempt || session.fresh == Some(attempt);
+            match stage {
+                Stage::Sealed => no_record && found.stage == Stage::Sealed && raised,
+                Stage::Tombstone
+                    if found.stage == Stage::Sealed && f.is(RecordStage::Committed) =>
+                {
+                    f.record.is_some_and(|(_, run, _)| run == found.run)
+                        && attempt == found.run.attempt
+                }
+                // A rerun takes every marker to a tombstone of a new attempt.
+                Stage::Tombstone => {
+                    let stays = intent == Intent::ReplaceTarget && found.stage == Stage::Tombstone;
+                    no_record && raised && (stays || f.none_at(&[Stage::Restoring]))
+                }
+                Stage::Final if live => {
+                    attempt == found.run.attempt
+                        && f.all_at(&[Stage::Tombstone, Stage::Final, Stage::Reclaimed])
+                }
+                Stage::Final => {
+                    intent == Intent::ReplaceTarget
+                        && no_record
+                        && raised
+                        && found.stage == Stage::Final
+                }
+                Stage::Restoring => no_record,
+                Stage::Reclaimed => live && f.all_at(&[Stage::Final, Stage::Reclaimed]),
+            }
+        }
+        Step::PutBack { source, run } => {
+            live && at(source).path == AtPath::Nothing
+                && f.record.is_some_and(|(_, recorded, _)| recorded == run)
+        }
+        Step::Unseal(source) => {
+            let given_back = f.markers.iter().all(|m| m.stage == Stage::Restoring);
+            let aborted = f.markers.iter().all(|m| m.stage == Stage::Sealed);
+            no_record
+                && at(source).retired != AtRetired::Directory(VersionFile::Held)
+                && (given_back || (aborted && f.all_raised(session)))
+        }
+        Step::HoldVersion(source) => {
+            live && at(source).retired == AtRetired::Directory(VersionFile::Native)
+        }
+        Step::ReleaseVersion(source) => {
+            no_record && at(source).retired == AtRetired::Directory(VersionFile::Held)
+        }
+        Step::DeleteRetired(source) => {
+            live && f.all_at(&[Stage::Reclaimed])
+                && matches!(at(source).retired, AtRetired::Directory(_))
+        }
+        Step::Tidy(source) => {
+            at(source).temporary || matches!(at(source).retired, AtRetired::Marker(_))
+        }
+        Step::BeginCopy(run) => {
+            no_record
+                && (f.all_at(&[Stage::Sealed]) || f.all_at(&[Stage::Tombstone]))
+                && f.all_raised(session)
+                && f.markers.iter().all(|m| m.run == run)
+        }
+        Step::Copy => matches!(f.record, Some((RecordStage::Copying, _, false))),
+        Step::Verify => matches!(f.record, Some((RecordStage::Copying, _, true))),
+        Step::Prepare => f.is(RecordStage::Copying) && session.verified,
+        Step::Commit => {
+            matches!(f.record, Some((RecordStage::Copying, _, true)))
+                && f.all_at(&[Stage::Sealed, Stage::Tombstone])
+                && session.verified
+                && session.prepared
+        }
+        Step::GoLive => f.is(RecordStage::Committed) && f.all_at(&[Stage::Tombstone]),
+        Step::DropRecord => match intent {
+            Intent::Abort => f.is(RecordStage::Copying),
+            Intent::AbortCommitted => !live,
+            Intent::UseKv
+            | Intent::Begin(_)
+            | Intent::Copy
+            | Intent::Finish
+            | Intent::UseSql
+            | Intent::Rerun
+            | Intent::RestoreKv
+            | Intent::Reclaim
+            | Intent::ReplaceTarget => false,
+        },
+        Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
+        Step::Done(state) => match intent {
+            // What is handed out was made durable before.
+            Intent::UseKv => state == State::Fresh && session.confirmed,
+            Intent::UseSql | Intent::Reclaim => state == State::Tombstoned && session.confirmed,
+            Intent::Begin(_)
+            | Intent::Copy
+            | Intent::Finish
+            | Intent::Abort
+            | Intent::AbortCommitted
+            | Intent::Rerun
+            | Intent::RestoreKv
+            | Intent::ReplaceTarget => {
+                intent == Intent::ReplaceTarget || classify(f.seen) == Ok(state)
+            }
+        },
+    }
+}
+
+const fn word(step: Step) -> &'static str {
+    match step {
+        Step::Confirm { .. } => "Confirm",
+        Step::Claim(_) => "Claim",
+        Step::Unclaim => "Unclaim",
+        Step::Seal { .. } => "Seal",
+        Step::Mark { stage, .. } => stage.word(),
+        Step::PutBack { .. } => "PutBack",
+        Step::Unseal(_) => "Unseal",
+        Step::HoldVersion(_) => "HoldVersion",
+        Step::ReleaseVersion(_) => "ReleaseVersion",
+        Step::DeleteRetired(_) => "DeleteRetired",
+        Step::Tidy(_) => "Tidy",
+        Step::BeginCopy(_) => "BeginCopy",
+        Step::Copy => "Copy",
+        Step::Verify => "Verify",
+        Step::Prepare => "Prepare",
+        Step::Commit => "Commit",
+        Step::GoLive => "GoLive",
+        Step::DropRecord => "DropRecord",
+        Step::GiveUp => "GiveUp",
+        Step::Done(_) => "Done",
+    }
+}
+
+/// Asks for every step from every observation of `count` sources; returns the table of how often
+/// each was the answer.
+fn count_steps(count: usize) -> String {
+    let mut answers: BTreeMap<(&str, String, &str), u32> = BTreeMap::new();
+    let sessions = sessions();
+    every_observation(count, &mut |seen| {
+        let state = classify(seen);
+        let facts = Facts::new(seen);
+        for intent in INTENTS {
+            // One intent can go on from a contradiction; what the session did changes little.
+            let sessions = match (state, intent) {
+                (Ok(_), _) => &sessions[..],
+                (Err(_), Intent::ReplaceTarget) => &sessions[1..2],
+                (Err(_), _) => &[],
+            };
+            for session in sessions {
+                let answer = match next(seen, intent, session) {
+                    Ok(step) => {
+                        assert!(
+                            is_legal(&facts, intent, session, step),
+                            "{step:?} for {intent:?} in {session:?} from {seen:?}"
+                        );
+                        let acts = !matches!(step, Step::Confirm { .. } | Step::Done(_));
+                        assert!(session.confirmed || !acts, "{step:?} before a confirmation");
+                        word(step)
+                    }
+                    Err(NotAllowed::Contradiction(_)) => {
+                        assert_eq!(intent, Intent::ReplaceTarget);
+                        "contradiction"
+                    }
+                    Err(NotAllowed::State(_)) => "no such edge",
+                    Err(NotAllowed::Restoring) => "restoring",
+                    Err(NotAllowed::AttemptsExhausted) => "exhausted",
+                };
+                let from = state.map_or("a contradiction", State::name);
+                *answers.entry((from, name(intent), answer)).or_default() += 1;
+            }
+        }
+    });
+    answers.into_iter().fold(String::new(), |mut text, ((from, intent, answer), times)| {
+        writeln!(text, "{from} + {intent}: {answer} {times}").unwrap();
+        text
+    })
+}
+
+fn name(intent: Intent) -> String {
+    match intent {
+        Intent::Begin(MigrationId(_)) => "Begin".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_step_from_one_source_is_legal() {
+    assert_eq!(count_steps(1), include_str!("matrix/steps-1.txt"));
+}
+
+#[test]
+fn every_step_from_two_sources_is_legal() {
+    assert_eq!(count_steps(2), include_str!("matrix/steps-2.txt"));
+}
+
+#[test]
+fn every_step_from_three_sources_is_legal() {
+    assert_eq!(count_steps(3), include_str!("matrix/steps-3.txt"));
+}
