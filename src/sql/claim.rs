@@ -114,13 +114,18 @@ impl ClaimFile {
             path: self.path.clone(),
             holder: holder_of(&temporary),
         })?;
-        if self.lock.is_some() {
-            disk::rename_over(&temporary, &self.path)?;
+        let renamed = if self.lock.is_some() {
+            disk::rename_over(&temporary, &self.path)
         } else {
-            disk::rename_new(&temporary, &self.path)?;
+            disk::rename_new(&temporary, &self.path)
+        };
+        // Also where the rename says that it failed: what stands there decides whose the claim is.
+        if lock.is_at(&self.path)? {
+            self.lock = Some(lock);
+        } else {
+            let _ = disk::remove_file(&temporary);
         }
-        self.lock = Some(lock);
-        Ok(())
+        renamed
     }
 
     /// Removes what killed processes left of their temporary files: nobody has them locked.
