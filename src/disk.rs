@@ -30,7 +30,10 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Cause> {
 /// Makes the content of the file at `path` durable, if there is one.
 pub(crate) fn sync_file(path: &Path) -> Result<(), Cause> {
     match File::open(path) {
-        Ok(file) => file.sync_all().map_err(Cause::io("sync", path)),
+        Ok(file) => file
+            .sync_all()
+            .and_then(|()| fault::point("file synced"))
+            .map_err(Cause::io("sync", path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Cause::io("open", path)(error)),
     }
@@ -79,6 +82,25 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), Cause> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.and_then(|()| fault::point("removed")).map_err(Cause::io("remove", path)),
     }
+}
+
+/// Removes a folder with all that is in it. When it fails, or is killed, a part may be left.
+pub(crate) fn remove_tree(folder: &Path) -> Result<(), Cause> {
+    for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
+        let entry = entry.map_err(Cause::io("list", folder))?;
+        let path = entry.path();
+        if entry.file_type().map_err(Cause::io("look at", &path))?.is_dir() {
+            // It follows no link that somebody puts in its way.
+            fs::remove_dir_all(&path)
+                .and_then(|()| fault::point("folder removed"))
+                .map_err(Cause::io("remove", &path))?;
+        } else {
+            remove_file(&path)?;
+        }
+    }
+    fs::remove_dir(folder)
+        .and_then(|()| fault::point("folder removed"))
+        .map_err(Cause::io("remove", folder))
 }
 
 /// The first `bytes_max` + 1 bytes of a regular file; the one more shows that it is too long.

@@ -6,10 +6,8 @@ use super::site::{Site, Standing};
 use super::version;
 use crate::disk;
 use crate::error::Cause;
-use crate::fault;
 use crate::protocol::marker::Marker;
 use crate::protocol::{MigrationId, Run, Stage, Was};
-use std::fs;
 use std::path::Path;
 
 /// A marker, and the bytes of its file.
@@ -136,9 +134,7 @@ impl Site {
         if stage != Some(Stage::Reclaimed) || !own.ok_or_else(changed)?.is_at(&self.retired)? {
             return Err(changed());
         }
-        fs::remove_dir_all(&self.retired)
-            .and_then(|()| fault::point("retired store deleted"))
-            .map_err(Cause::io("remove", &self.retired))?;
+        disk::remove_tree(&self.retired)?;
         disk::sync_folder(self.folder())
     }
 

@@ -75,14 +75,22 @@ pub(crate) fn journal_mode(connection: &Connection) -> rusqlite::Result<String> 
 }
 
 /// Asks for a journal mode and returns the one that is in force.
-pub(crate) fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+pub(crate) fn set_journal_mode(
+    connection: &Connection,
+    path: &Path,
+    mode: &str,
+) -> Result<String, Cause> {
+    let what = "set the journal mode of";
     // SQLite answers with the old mode where another connection stands in the way.
-    match connection.query_one(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0)) {
+    let set = connection.query_one(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0));
+    let in_force = match set {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
             journal_mode(connection)
         }
         result => result,
-    }
+    };
+    fault::point("journal mode set").map_err(Cause::io(what, path))?;
+    in_force.map_err(engine(what, path))
 }
 
 /// Runs `work` in one durable transaction. After any error the connection must not be used again.

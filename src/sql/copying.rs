@@ -50,6 +50,7 @@ impl Target {
             connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&failed)?;
         }
         let journal_mode = connection::journal_mode(&connection).map_err(&failed)?;
+        crate::fault::point("target opened").map_err(Cause::io(what, &self.path))?;
         transact(&mut connection, &self.path, what, |connection| {
             if record::read(connection, draft.plan).map_err(&failed)? != record::Row::None {
                 return Err(Cause::RecordChanged(self.path.clone()));
@@ -134,7 +135,7 @@ impl Target {
         let failed = engine("prepare", &self.path);
         // A rollback journal is faster for rows that are only added. Where another connection holds
         // the database in WAL, it stays there, which is as durable.
-        connection::set_journal_mode(&connection, "DELETE").map_err(&failed)?;
+        connection::set_journal_mode(&connection, &self.path, "DELETE")?;
         // A chunk's pages stay in memory until its commit; negative means KiB.
         let kibibytes = i64::try_from(chunk_bytes / 1024 * 2).unwrap_or(i64::MAX).max(8 * 1024);
         connection.pragma_update(None, "cache_size", -kibibytes).map_err(&failed)?;

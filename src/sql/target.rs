@@ -265,6 +265,8 @@ impl Target {
             if let Err(error) = connection.execute_batch("VACUUM") {
                 tracing::warn!(%error, "the emptied target was not made smaller");
             }
+            crate::fault::point("target made smaller")
+                .map_err(|error| StepError::Unknown(Cause::io(what, &self.path)(error)))?;
         }
         Ok(())
     }
@@ -296,7 +298,7 @@ impl Target {
         };
         let now = connection::journal_mode(&connection).map_err(&failed)?;
         if now != wanted {
-            let set = connection::set_journal_mode(&connection, wanted).map_err(&failed)?;
+            let set = connection::set_journal_mode(&connection, &self.path, wanted)?;
             if set != wanted {
                 tracing::warn!(
                     wanted,
