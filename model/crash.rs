@@ -141,7 +141,10 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
         },
         "take-back" => loop {
             match cutover::open(plan)? {
-                Found::Fresh(fresh) => return Ok(drop(fresh.into_kv()?)),
+                Found::Fresh(fresh) => {
+                    drop(fresh.into_kv()?);
+                    break;
+                }
                 Found::Migrating(handle) => drop(handle.abort()?),
                 Found::Committed(handle) => {
                     drop(handle.abort(ticket::AbortCommitted::losing_the_committed_copy())?);
@@ -173,10 +176,14 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
             match cutover::open(plan)? {
                 Found::RerunAllowed(handle) => {
                     let ticket = ticket::RestoreKv::losing_writes_made_in_sql();
-                    return Ok(drop(handle.restore_kv(ticket)?.into_kv()?));
+                    drop(handle.restore_kv(ticket)?.into_kv()?);
+                    break;
                 }
                 Found::Migrating(handle) => drop(handle.abort()?),
-                Found::Fresh(fresh) => return Ok(drop(fresh.into_kv()?)),
+                Found::Fresh(fresh) => {
+                    drop(fresh.into_kv()?);
+                    break;
+                }
                 other => panic!("nothing to restore in {other:?}"),
             }
         },

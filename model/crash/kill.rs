@@ -139,7 +139,7 @@ fn i5_a_kill_at_any_point_of_restoring_gives_the_stores_back() {
 
 #[test]
 fn i1_i5_a_kill_at_any_point_of_reclaiming_keeps_the_names_taken() {
-    assert_passes(&sweep("reclaim"), &["retired store deleted"]);
+    assert_passes(&sweep("reclaim"), &["renamed", "removed", "folder removed"]);
 }
 
 #[test]

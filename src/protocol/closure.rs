@@ -221,13 +221,12 @@ fn follow(disk: &Observation, intents: &[Intent]) -> Option<State> {
         let mut session = Session::default();
         for steps in 0.. {
             assert!(steps < 100, "{intent:?} from {disk:?} goes on for ever");
-            match next(&disk, *intent, &session).ok()? {
-                Step::Done(_) => break,
-                step => {
-                    disk = outcomes(&disk, step).remove(0);
-                    session.done(step);
-                }
+            let step = next(&disk, *intent, &session).ok()?;
+            if matches!(step, Step::Done(_)) {
+                break;
             }
+            disk = outcomes(&disk, step).remove(0);
+            session.done(step);
         }
     }
     classify(&disk).ok()

@@ -2,8 +2,8 @@
 
 use super::matrix::{ID, every_observation};
 use super::{
-    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, MigrationId, NotAllowed, Observation,
-    RecordStage, Run, Session, Stage, State, Step, TargetSeen, VersionFile, classify, next,
+    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordStage, Run,
+    Session, Stage, State, Step, TargetSeen, VersionFile, classify, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -284,10 +284,8 @@ fn count_steps(count: usize) -> String {
 }
 
 fn name(intent: Intent) -> String {
-    match intent {
-        Intent::Begin(MigrationId(_)) => "Begin".to_owned(),
-        other => format!("{other:?}"),
-    }
+    let text = format!("{intent:?}");
+    text.split('(').next().unwrap().to_owned()
 }
 
 #[test]

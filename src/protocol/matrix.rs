@@ -225,7 +225,6 @@ fn rows(seen: &Observation) -> Vec<State> {
     }
     let mut rows = Vec::new();
     match seen.target {
-        TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => {}
         TargetSeen::None => {
             let some = |stages: &[Stage]| marked().any(|(m, _)| stages.contains(&m.stage));
             let only = |stages: &[Stage]| marked().all(|(m, _)| stages.contains(&m.stage));
@@ -273,7 +272,10 @@ fn rows(seen: &Observation) -> Vec<State> {
                 rows.push(State::Tombstoned);
             }
         }
-        TargetSeen::Record(_) => {}
+        TargetSeen::Record(_)
+        | TargetSeen::Unreadable
+        | TargetSeen::Unreachable
+        | TargetSeen::MainFileGone => {}
     }
     rows
 }
