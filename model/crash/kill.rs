@@ -3,6 +3,7 @@
 use super::{End, Place, SOURCES, Story, at_most_one_writer, ended, play, story};
 use crate::child;
 use cutover::fault::{ENVIRONMENT, arm, passed};
+use cutover::{Cause, Error};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
@@ -100,6 +101,37 @@ fn i1_i2_i7_a_kill_at_any_point_of_a_migration_leaves_one_writer_and_the_next_st
             "after a commit",
         ],
     );
+}
+
+/// A daemon that is not told to use SQL any more: before the commit point it gets its stores back.
+#[test]
+fn i3_after_a_kill_at_any_point_of_a_migration_the_stores_come_back_or_are_refused_for_good() {
+    let place = Place::new(story("sql"));
+    let points = points("sql", &place.folder);
+    let mut ends = [0, 0];
+    for at in 1..=points.len() {
+        let after = format!("a kill at {at} of {}, then kv", points.len());
+        place.reset();
+        assert!(killed("sql", &place.folder, at));
+        let end = match play("kv", &place.folder) {
+            Ok(()) => End::Kv,
+            Err(Error::Refused(Cause::State { .. })) => {
+                play("sql", &place.folder).unwrap_or_else(|error| panic!("{after}: {error}"));
+                End::Sql
+            }
+            Err(other) => panic!("{after}: {other}"),
+        };
+        // Once the commit point has passed there is no way back by itself.
+        assert!(end == End::Sql || ends[1] == 0, "{after}");
+        ends[usize::from(end == End::Sql)] += 1;
+        ended(&place, end, &after);
+        if end == End::Kv && at % 8 < 3 {
+            play("sql", &place.folder).unwrap_or_else(|error| panic!("{after}, sql: {error}"));
+            ended(&place, End::Sql, &format!("{after}, then sql"));
+        }
+    }
+    println!("sql, then kv: {ends:?} ended in KV and in SQL");
+    assert!(ends[0] > 0 && ends[1] > 0);
 }
 
 #[test]

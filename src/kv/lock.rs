@@ -75,3 +75,21 @@ pub(crate) fn holder_of(path: &Path) -> String {
     let name = fs::read_to_string(format!("/proc/{holder}/comm")).unwrap_or_default();
     format!("process {holder} ({})", name.trim_end())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_in_a_moment_is_waited_for_and_one_that_stays_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = FileLock::try_new(folder.path()).unwrap().unwrap();
+        assert!(FileLock::try_new(folder.path()).unwrap().is_none());
+        let soon = std::thread::spawn(move || {
+            std::thread::sleep(BETWEEN_TRIES * 3);
+            drop(held);
+        });
+        assert!(FileLock::try_new(folder.path()).unwrap().is_some());
+        soon.join().unwrap();
+    }
+}

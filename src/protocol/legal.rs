@@ -1,9 +1,9 @@
 //! Every step from every state is legal, whatever was asked for and whatever the session has done.
 
-use super::matrix::{ID, every_observation};
+use super::matrix::{ID, every_observation, marker};
 use super::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordStage, Run,
-    Session, Stage, State, Step, TargetSeen, VersionFile, classify, next,
+    Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was, classify, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -45,7 +45,7 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn new(seen: &'a Observation) -> Self {
-        let markers = seen.sources.iter().filter_map(|source| marker(source.path)).collect();
+        let markers = seen.sources.iter().filter_map(|source| marker_at(source.path)).collect();
         let record = match seen.target {
             TargetSeen::Record(record) => Some((record.stage, record.run, record.copied)),
             TargetSeen::None
@@ -57,7 +57,7 @@ impl<'a> Facts<'a> {
     }
 
     fn marker(&self, source: usize) -> MarkerSeen {
-        marker(self.seen.sources[source].path).expect("the step is for a source with a marker")
+        marker_at(self.seen.sources[source].path).expect("the step is for a source with a marker")
     }
 
     fn is(&self, stage: RecordStage) -> bool {
@@ -80,7 +80,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-const fn marker(path: AtPath) -> Option<MarkerSeen> {
+const fn marker_at(path: AtPath) -> Option<MarkerSeen> {
     match path {
         AtPath::Marker(marker) => Some(marker),
         AtPath::Nothing | AtPath::Directory(_) | AtPath::Damaged | AtPath::Foreign => None,
@@ -301,4 +301,24 @@ fn every_step_from_two_sources_is_legal() {
 #[test]
 fn every_step_from_three_sources_is_legal() {
     assert_eq!(count_steps(3), include_str!("matrix/steps-3.txt"));
+}
+
+/// A seal that was killed had left its marker at the retired name; the next start sealed again, and
+/// the rename that replaces nothing failed for ever.
+#[test]
+fn i4_what_a_killed_seal_left_is_tidied_before_the_source_is_sealed_again() {
+    let sealed = marker(Stage::Sealed, Run { id: ID, attempt: 1 }, Was::Directory);
+    let native = VersionFile::Native;
+    let source = |path, retired| SourceSeen { path, retired, temporary: false };
+    let seen = Observation {
+        sources: vec![
+            source(AtPath::Marker(sealed), AtRetired::Directory(native)),
+            source(AtPath::Directory(native), AtRetired::Marker(sealed)),
+        ],
+        target: TargetSeen::None,
+        claim: ClaimSeen::Id(ID),
+        elsewhere: Vec::new(),
+    };
+    let session = Session { confirmed: true, ..Session::default() };
+    assert_eq!(next(&seen, Intent::Copy, &session), Ok(Step::Tidy(1)));
 }
