@@ -6,12 +6,6 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// A child that another thread has just forked holds a copy of every lock, also of one that was let
-/// go, until it runs its own program. So a lock is tried for 200 ms, as long as fjall tries its own.
-const TRIES: u32 = 20;
-const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// An exclusive `flock`. On a store's own folder it follows the exchange, and does not collide with
 /// fjall's, which is on the file `lock` inside.
@@ -30,14 +24,11 @@ impl FileLock {
 
     /// Locks an open file; none where another holds it.
     pub(crate) fn try_on(file: File, path: &Path) -> Result<Option<Self>, Cause> {
-        for _ in 0..TRIES {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self { file, path: path.to_owned() })),
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_TRIES),
-                Err(errno) => return Err(Cause::io_rustix("lock", path)(errno)),
-            }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(Cause::io_rustix("lock", path)(errno)),
         }
-        Ok(None)
     }
 
     /// Whether what is locked is what stands at `path` now.
@@ -74,22 +65,4 @@ pub(crate) fn holder_of(path: &Path) -> String {
     }
     let name = fs::read_to_string(format!("/proc/{holder}/comm")).unwrap_or_default();
     format!("process {holder} ({})", name.trim_end())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_that_is_let_go_in_a_moment_is_waited_for_and_one_that_stays_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = FileLock::try_new(folder.path()).unwrap().unwrap();
-        assert!(FileLock::try_new(folder.path()).unwrap().is_none());
-        let soon = std::thread::spawn(move || {
-            std::thread::sleep(BETWEEN_TRIES * 3);
-            drop(held);
-        });
-        assert!(FileLock::try_new(folder.path()).unwrap().is_some());
-        soon.join().unwrap();
-    }
 }
