@@ -60,7 +60,12 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let failed = engine("open", path);
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            Cause::NotADatabase { path: path.to_owned(), reason: error.to_string() }
+        }
+        Some(_) | None => engine("open", path)(error),
+    };
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
     // With DELETE and FULL a power cut may undo a commit that was acknowledged; EXTRA syncs the
