@@ -49,6 +49,7 @@ fn plays_its_part() {
         ["fjall-write", path] => fjall_write(path),
         ["sqlite-write", path, table] => sqlite_write(path, table),
         ["fjall-hold", path] => fjall_hold(path),
+        ["cutover-hold", folder] => cutover_hold(Path::new(folder)),
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
         ["act", act, folder] => {
             cutover::fault::arm_from_environment();
@@ -70,10 +71,21 @@ fn fjall_write(path: &str) {
 /// Holds a store open until its standard input ends.
 fn fjall_hold(path: &str) {
     let database = fjall::Database::builder(path).open().expect("opens");
+    hold();
+    drop(database);
+}
+
+/// Holds the small daemon's plan open until its standard input ends.
+fn cutover_hold(folder: &Path) {
+    let found = cutover::open(&crate::common::small_plan(folder)).expect("opens");
+    hold();
+    drop(found);
+}
+
+fn hold() {
     println!("holding");
     let mut end = String::new();
     std::io::stdin().read_line(&mut end).expect("standard input");
-    drop(database);
 }
 
 fn sqlite_write(path: &str, table: &str) {

@@ -5,3 +5,4 @@
 mod child;
 mod common;
 mod crash;
+mod refusals;

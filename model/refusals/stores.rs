@@ -1,0 +1,73 @@
+//! Directories that are no stores that can be moved.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn no_store(daemon: &Daemon, words: &[&str]) {
+    let mut all = vec!["source 'sessions' at", "is no store that can be moved"];
+    all.extend(words);
+    refused(daemon.path(), &daemon.plan(), |c| matches!(c, Cause::NotAStore { .. }), &all);
+}
+
+#[test]
+fn a_store_whose_version_file_is_not_of_this_format_is_refused() {
+    for (bytes, words) in [
+        (b"FJL\x02".as_slice(), "older format 2; bring it to format 3"),
+        (b"FJL\x04", "format 4, which is newer"),
+        (b"", "its version file is empty"),
+        (b"FJ", "its version file is not fjall's"),
+    ] {
+        let daemon = Daemon::fresh();
+        fs::write(daemon.at("sessions/version"), bytes).expect("writes");
+        no_store(&daemon, &[words]);
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_refused() {
+    let daemon = Daemon::fresh();
+    let sessions = daemon.at("sessions");
+    fs::remove_dir_all(&sessions).expect("removes");
+    fs::create_dir(&sessions).expect("creates");
+    no_store(&daemon, &["it is an empty folder; correct the path"]);
+    fs::write(sessions.join("letter.txt"), "dear reader").expect("writes");
+    no_store(&daemon, &["it has no version file"]);
+    fs::write(sessions.join("version"), "FJL\u{3}").expect("writes");
+    no_store(&daemon, &["it has no folder 'keyspaces'"]);
+}
+
+#[test]
+fn a_store_whose_journal_is_a_link_is_refused() {
+    let daemon = Daemon::fresh();
+    let sessions = daemon.at("sessions");
+    let journal = fs::read_dir(&sessions)
+        .expect("lists")
+        .map(|entry| entry.expect("lists").path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "jnl"))
+        .expect("a journal");
+    fs::rename(&journal, daemon.at("journal")).expect("renames");
+    symlink(daemon.at("journal"), &journal).expect("links");
+    no_store(&daemon, &[".jnl does not belong in a store"]);
+}
+
+#[test]
+fn a_keyspace_that_is_neither_mapped_nor_left_out_is_refused() {
+    let daemon = Daemon::fresh();
+    let plan = |leave_out: bool| {
+        Plan::builder("small")
+            .source("accounts", daemon.at("accounts"), |s| s.every_keyspace())
+            .source("sessions", daemon.at("sessions"), |s| {
+                if leave_out { s.blobs("first").leave_out("second") } else { s.blobs("first") }
+            })
+            .target(daemon.at("target.sqlite"))
+            .build()
+            .expect("a plan")
+    };
+    refused(
+        daemon.path(),
+        &plan(false),
+        |c| matches!(c, Cause::KeyspaceUnmapped { .. }),
+        &["keyspace 'second' of source 'sessions'", "map it, or leave it out explicitly"],
+    );
+    cutover::sql(&plan(true), &mut ()).expect("left out is said");
+}

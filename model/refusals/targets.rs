@@ -1,0 +1,109 @@
+//! Targets that can't be used, and targets that somebody changed.
+
+use super::*;
+
+#[test]
+fn a_target_that_is_no_database_is_refused() {
+    let words = "give the path of one, or of a file that does not exist yet";
+    let no_database = |c: &Cause| matches!(c, Cause::NotADatabase { .. });
+    let daemon = Daemon::fresh();
+    let target = daemon.at("target.sqlite");
+    fs::create_dir(&target).expect("creates");
+    refused(daemon.path(), &daemon.plan(), no_database, &["it is a folder", words]);
+    fs::remove_dir(&target).expect("removes");
+    for text in ["short", &"a long letter ".repeat(1000)] {
+        fs::write(&target, text).expect("writes");
+        refused(daemon.path(), &daemon.plan(), no_database, &["target.sqlite is no SQLite", words]);
+    }
+    fs::remove_file(&target).expect("removes");
+    sqlite(&target, "CREATE TABLE cutover_record (x)");
+    let words = ["its table cutover_record is not cutover's own", words];
+    refused(daemon.path(), &daemon.plan(), no_database, &words);
+}
+
+#[test]
+fn a_target_that_was_overwritten_is_unreadable_and_not_taken_for_one_that_is_busy() {
+    for daemon in [Daemon::copying(), Daemon::committed(), Daemon::live()] {
+        fs::write(daemon.at("target.sqlite"), "dear reader").expect("writes");
+        let words = ["can't be read as their SQL database", "restore", "from a backup"];
+        contradicted(daemon.path(), &daemon.plan(), Contradiction::TargetUnreadable, &words);
+    }
+}
+
+#[test]
+fn a_table_that_the_plan_would_write_must_be_empty_and_a_table() {
+    for (before, words) in [
+        (
+            "CREATE TABLE accounts_first (key, value); INSERT INTO accounts_first VALUES (1, 2)",
+            "it is there already and holds rows",
+        ),
+        ("CREATE VIEW Accounts_First AS SELECT 1", "the name belongs to a view"),
+        ("CREATE TABLE t (x); CREATE INDEX accounts_first ON t (x)", "the name belongs to a index"),
+    ] {
+        let daemon = Daemon::fresh();
+        daemon.sqlite(before);
+        refused(
+            daemon.path(),
+            &daemon.plan(),
+            |c| matches!(c, Cause::Table { .. }),
+            &["table 'accounts_first' in", words, "give the keyspace another table"],
+        );
+    }
+}
+
+/// What a plain connection sees of the schema and the records.
+fn dump(target: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(target).expect("opens");
+    let query =
+        "SELECT coalesce(sql, name) FROM sqlite_schema UNION ALL SELECT body FROM cutover_record";
+    let mut statement = connection.prepare(query).expect("a query");
+    let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+    rows.collect::<Result<_, _>>().expect("reads")
+}
+
+#[test]
+fn a_fence_or_a_table_that_somebody_changed_stops_the_migration() {
+    for change in [
+        "DROP TRIGGER cutover_fence_update_sessions_second",
+        "ALTER TABLE sessions_second ADD COLUMN more BLOB",
+        "CREATE INDEX more ON sessions_second (value)",
+        "DROP TABLE sessions_second",
+    ] {
+        for (daemon, part_way) in [(Daemon::copying(), false), (Daemon::committed(), true)] {
+            let target = daemon.at("target.sqlite");
+            daemon.sqlite(change);
+            let before = dump(&target);
+            let error = cutover::sql(&daemon.plan(), &mut ()).expect_err("it is stopped");
+            // Past the commit point the tombstones were set before it showed.
+            match &error {
+                Error::Refused(Cause::TargetAltered { .. }) => assert!(!part_way),
+                Error::Interrupted { step: "go live", cause: Cause::TargetAltered { .. } } => {
+                    assert!(part_way);
+                }
+                other => panic!("{other:?}"),
+            }
+            says(&error, &["table 'sessions_second' in", "put its definition and triggers back"]);
+            assert_eq!(dump(&target), before);
+            for name in SOURCES {
+                assert!(!crate::child::stock_fjall_writes(&daemon.at(name)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_changed_since_the_copy_began_is_refused() {
+    let daemon = Daemon::copying();
+    let plan = Plan::builder("small")
+        .source("accounts", daemon.at("accounts"), |s| s.every_keyspace())
+        .source("sessions", daemon.at("sessions"), |s| {
+            s.table("first", cutover::Blobs::new("elsewhere")).every_keyspace()
+        })
+        .target(daemon.at("target.sqlite"))
+        .build()
+        .expect("a plan");
+    let error = cutover::sql(&plan, &mut ()).expect_err("it is refused");
+    assert!(matches!(&error, Error::Refused(Cause::PlanChanged(_))), "{error:?}");
+    says(&error, &["sessions/first as blobs into sessions_first", "or abort first"]);
+    cutover::sql(&daemon.plan(), &mut ()).expect("the plan that it was begun with goes on");
+}

@@ -1,0 +1,140 @@
+//! Files that somebody restored, removed or put back.
+
+use super::*;
+use crate::common::{read_table, small_store};
+
+#[test]
+fn a_store_that_came_back_beside_a_live_target_is_refused() {
+    let daemon = Daemon::fresh();
+    let backup = daemon.keep("accounts");
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+    fs::remove_file(daemon.at("accounts")).expect("removes");
+    backup.put_back(&daemon.at("accounts"));
+    // The retired store is still there, so there are two.
+    let words = ["source 'accounts' has a store at", "and another at", "accounts.retired"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::TwoStores(0), &words);
+    fs::remove_dir_all(daemon.at("accounts.retired")).expect("removes");
+    let words = ["beside the live SQL database", "stop every program that uses it at once"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::ReturnedStore(0), &words);
+}
+
+#[test]
+fn a_retired_store_that_was_moved_back_is_refused() {
+    let daemon = Daemon::live();
+    fs::remove_file(daemon.at("accounts")).expect("removes");
+    fs::rename(daemon.at("accounts.retired"), daemon.at("accounts")).expect("renames");
+    let words = ["the retired store of source 'accounts' stands at", "move it back to"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::HeldStoreAtPath(0), &words);
+    assert!(!crate::child::stock_fjall_writes(&daemon.at("accounts")), "the second lock holds");
+}
+
+#[test]
+fn a_marker_that_was_deleted_beside_a_live_target_is_put_back() {
+    let daemon = Daemon::live();
+    let marker = fs::read(daemon.at("accounts")).expect("reads");
+    fs::remove_file(daemon.at("accounts")).expect("removes");
+    let connection = cutover::sql(&daemon.plan(), &mut ()).expect("SQL");
+    drop(connection);
+    let back = fs::read(daemon.at("accounts")).expect("it is there again");
+    // All but the time and what follows from it.
+    let lines = |bytes: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        let timeless =
+            |line: &&str| !["when:", "{", "checksum"].iter().any(|s| line.starts_with(s));
+        text.lines().filter(timeless).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&back), lines(&marker));
+    assert!(!crate::child::stock_fjall_writes(&daemon.at("accounts")));
+    let pairs = small_store(1, 20);
+    assert_eq!(read_table(&daemon.at("target.sqlite"), "accounts_first"), pairs["first"]);
+}
+
+#[test]
+fn an_sql_file_from_an_earlier_migration_is_refused() {
+    let daemon = Daemon::copying();
+    let old = daemon.keep("target.sqlite");
+    let aborted = migrating_handle(&daemon.plan()).abort().expect("aborts");
+    drop(aborted);
+    old.put_back(&daemon.at("target.sqlite"));
+    let words = ["an unfinished migration although no source has a marker", "move"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::RecordWithoutMarkers, &words);
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+
+    fresh_handle(&daemon.plan()).begin().expect("begins");
+    daemon.copy_some_chunks();
+    old.put_back(&daemon.at("target.sqlite"));
+    let words = ["belongs to another migration than the markers", "or move this one away"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::RecordOfAnotherMigration, &words);
+}
+
+#[test]
+fn an_sql_file_from_an_earlier_attempt_is_refused_as_stale() {
+    let daemon = Daemon::copying();
+    let old = daemon.keep("target.sqlite");
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+    daemon.copy_some_chunks();
+    let newer = daemon.keep("target.sqlite");
+    old.put_back(&daemon.at("target.sqlite"));
+    let words = ["is of another attempt than the markers", "an older file turned up"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::StaleTarget, &words);
+    newer.put_back(&daemon.at("target.sqlite"));
+    cutover::sql(&daemon.plan(), &mut ()).expect("the right one goes on");
+}
+
+#[test]
+fn an_older_copy_of_a_live_target_is_refused() {
+    for daemon in [Daemon::copying(), Daemon::committed()] {
+        let old = daemon.keep("target.sqlite");
+        drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+        let live = daemon.keep("target.sqlite");
+        old.put_back(&daemon.at("target.sqlite"));
+        let words = ["the markers say that it was live", "restore the live"];
+        contradicted(daemon.path(), &daemon.plan(), Contradiction::OlderTarget, &words);
+        live.put_back(&daemon.at("target.sqlite"));
+        cutover::sql(&daemon.plan(), &mut ()).expect("the right one opens");
+    }
+}
+
+#[test]
+fn a_lost_target_is_not_made_anew() {
+    let daemon = Daemon::live();
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+    let error = refusal(daemon.path(), &daemon.plan());
+    assert!(matches!(error, Error::NeedsApproval { state: "RerunAllowed", .. }), "{error:?}");
+    says(&error, &["the SQL database is gone", "restore it from a backup", "cutover rerun"]);
+}
+
+#[test]
+fn a_target_whose_main_file_is_gone_beside_its_log_is_refused() {
+    let daemon = Daemon::live();
+    let target = daemon.at("target.sqlite");
+    let connection = rusqlite::Connection::open(&target).expect("opens");
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; DELETE FROM accounts_first")
+        .expect("runs");
+    let log = daemon.keep("target.sqlite-wal");
+    drop(connection);
+    fs::remove_file(&target).expect("removes");
+    log.put_back(&daemon.at("target.sqlite-wal"));
+    let words =
+        ["is gone while its -wal or -journal file is still there", "put the main file back"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::TargetMainFileGone, &words);
+}
+
+#[test]
+fn markers_without_a_claim_file_beside_a_lost_target_are_refused() {
+    for daemon in [Daemon::copying(), Daemon::committed(), Daemon::live()] {
+        fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+        fs::remove_file(daemon.at("target.sqlite.cutover")).expect("removes");
+        let words = ["no claim file", "its volume may not be mounted", "correct the path"];
+        contradicted(daemon.path(), &daemon.plan(), Contradiction::ClaimMissing, &words);
+    }
+}
+
+#[test]
+fn a_claim_file_that_can_not_be_read_is_refused() {
+    let daemon = Daemon::sealed();
+    fs::write(daemon.at("target.sqlite.cutover"), "dear reader").expect("writes");
+    let words = ["the claim file beside", "can't be read", "put it back from a backup"];
+    contradicted(daemon.path(), &daemon.plan(), Contradiction::ClaimUnreadable, &words);
+}
