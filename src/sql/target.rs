@@ -246,6 +246,9 @@ impl Target {
         let mut connection = self.connect()?;
         let what = "remove the migration's tables from";
         let failed = engine(what, &self.path);
+        // I-8: before the record goes, which alone knows the mode that was found.
+        let found = self.record(&connection, plan)?;
+        self.set_mode(&connection, JournalMode::Keep, &found.journal_mode)?;
         transact(&mut connection, &self.path, what, |connection| {
             let record = self.record(connection, plan)?;
             if record.run() != run || record.stage == RecordStage::Live {
@@ -289,16 +292,26 @@ impl Target {
     /// Leaves the database in the journal mode that the plan asks for.
     pub(crate) fn settle(&self, wanted: JournalMode, found: &str) -> Result<Connection, Cause> {
         let connection = self.connect()?;
+        self.set_mode(&connection, wanted, found)?;
+        Ok(connection)
+    }
+
+    fn set_mode(
+        &self,
+        connection: &Connection,
+        wanted: JournalMode,
+        found: &str,
+    ) -> Result<(), Cause> {
         let failed = engine("set the journal mode of", &self.path);
         let wanted = match wanted {
             JournalMode::Keep if found == "wal" => "wal",
             JournalMode::Delete => "delete",
             JournalMode::Wal => "wal",
-            JournalMode::Keep => return Ok(connection),
+            JournalMode::Keep => return Ok(()),
         };
-        let now = connection::journal_mode(&connection).map_err(&failed)?;
+        let now = connection::journal_mode(connection).map_err(&failed)?;
         if now != wanted {
-            let set = connection::set_journal_mode(&connection, &self.path, wanted)?;
+            let set = connection::set_journal_mode(connection, &self.path, wanted)?;
             if set != wanted {
                 tracing::warn!(
                     wanted,
@@ -307,7 +320,7 @@ impl Target {
                 );
             }
         }
-        Ok(connection)
+        Ok(())
     }
 
     fn advance(
