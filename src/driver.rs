@@ -102,7 +102,8 @@ impl Driver {
                 }
                 Err(StepError::Failed(cause)) => {
                     // Chunks before the one that failed are durable.
-                    return Err(stopped(changed || step == Step::Copy, Self::name(step), cause));
+                    changed |= step == Step::Copy && self.has_copied(&seen);
+                    return Err(stopped(changed, Self::name(step), cause));
                 }
                 Err(StepError::Unknown(cause)) => {
                     return Err(Error::OutcomeUnknown { step: Self::name(step), cause });
@@ -356,6 +357,12 @@ impl Driver {
         drop(opened);
         self.close_stores();
         copied
+    }
+
+    /// Whether a copy that stopped had made some chunks durable; what can't be looked at may have
+    /// changed.
+    fn has_copied(&self, seen: &Seen) -> bool {
+        self.places.observe().map_or(true, |now| now.record() != seen.record())
     }
 
     fn verify_target(&self, seen: &Seen, observer: &mut dyn Observer) -> Result<(), StepError> {
