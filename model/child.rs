@@ -50,6 +50,9 @@ fn plays_its_part() {
         ["sqlite-write", path, table] => sqlite_write(path, table),
         ["fjall-hold", path] => fjall_hold(path),
         ["cutover-hold", folder] => cutover_hold(Path::new(folder)),
+        ["migrate-and-tell-memory", folder] => {
+            crate::data::memory::migrate_and_tell_memory(Path::new(folder));
+        }
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
         ["act", act, folder] => {
             cutover::fault::arm_from_environment();

@@ -5,4 +5,6 @@
 mod child;
 mod common;
 mod crash;
+mod daemon;
+mod data;
 mod refusals;

@@ -1,7 +1,7 @@
 //! A disk that is full, and one that fills up half-way.
 
 use super::*;
-use crate::common::{read_table, small_plan_builder};
+use crate::common::{read_table, small_daemon, small_plan, small_plan_builder};
 use fjall::config::CompressionPolicy;
 
 #[test]

@@ -1,6 +1,7 @@
 //! Targets that can't be used, and targets that somebody changed.
 
 use super::*;
+use crate::common::SOURCES;
 
 #[test]
 fn a_target_that_is_no_database_is_refused() {

@@ -1,0 +1,305 @@
+//! A user's own mapping, pairs that it refuses, and stopping half-way.
+
+use crate::common::{Pairs, read_table, small_store, write_store};
+use crate::daemon::{Daemon, StopAfter, fresh_handle, migrating_handle};
+use cutover::{
+    Cause, Error, Found, Mapping, MappingError, Observer, Phase, Plan, Progress, Rows, Table, Visit,
+};
+use std::path::Path;
+
+/// An account: its number is the key, its name the value.
+struct Accounts;
+
+/// A session names its account; what it holds goes, line by line, into a table of its own.
+struct Sessions {
+    /// The account of those sessions whose own is unknown.
+    fallback: Option<&'static str>,
+}
+
+fn text(bytes: &[u8]) -> Result<&str, MappingError> {
+    std::str::from_utf8(bytes).map_err(|error| MappingError::Refused(error.to_string()))
+}
+
+fn table(name: &str, columns: &str) -> Table {
+    Table { name: name.into(), create: format!("CREATE TABLE {name} ({columns}) STRICT") }
+}
+
+impl Mapping for Accounts {
+    fn name(&self) -> &'static str {
+        "accounts"
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        vec![table("account", "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE")]
+    }
+
+    fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+        let id: [u8; 4] =
+            key.try_into().map_err(|_| MappingError::Refused("no account number".into()))?;
+        let row = (u32::from_be_bytes(id), text(value)?);
+        rows.execute("INSERT INTO account (id, name) VALUES (?1, ?2)", row).map(drop)
+    }
+
+    fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+        rows.query_each("SELECT id, name FROM account", [], |row| {
+            let (id, name): (u32, String) = (row.get(0)?, row.get(1)?);
+            visit(&id.to_be_bytes(), name.as_bytes())
+        })
+    }
+}
+
+impl Mapping for Sessions {
+    fn name(&self) -> &'static str {
+        "sessions"
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        vec![
+            table(
+                "session",
+                "token BLOB PRIMARY KEY, account INTEGER NOT NULL REFERENCES account (id), named TEXT NOT NULL",
+            ),
+            table(
+                "line",
+                "token BLOB NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (token, at)",
+            ),
+        ]
+    }
+
+    fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+        let mut lines = text(value)?.split('\n');
+        let name = lines.next().unwrap_or_default();
+        let find = |name: &str| {
+            rows.query_one("SELECT id FROM account WHERE name = ?1", [name], |row| {
+                row.get::<_, u32>(0)
+            })
+        };
+        let account = match (find(name)?, self.fallback) {
+            (Some(account), _) => Some(account),
+            (None, Some(fallback)) => find(fallback)?,
+            (None, None) => None,
+        };
+        let account = account
+            .ok_or_else(|| MappingError::Refused(format!("no account is named '{name}'")))?;
+        rows.execute("INSERT INTO session VALUES (?1, ?2, ?3)", (key, account, name))?;
+        for (at, line) in (0_i64..).zip(lines) {
+            rows.execute("INSERT INTO line VALUES (?1, ?2, ?3)", (key, at, line))?;
+        }
+        Ok(())
+    }
+
+    fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+        rows.query_each("SELECT token, named FROM session", [], |row| {
+            let (token, mut value): (Vec<u8>, String) = (row.get(0)?, row.get(1)?);
+            rows.query_each(
+                "SELECT text FROM line WHERE token = ?1 ORDER BY at",
+                [&token],
+                |row| {
+                    value += "\n";
+                    value += &row.get::<_, String>(0)?;
+                    Ok(())
+                },
+            )?;
+            visit(&token, value.as_bytes())
+        })
+    }
+}
+
+const NAMES: [&str; 3] = ["ada", "bob", "eve"];
+
+/// Accounts, and sessions of them; session 30 is of `thirtieth`.
+fn stores(folder: &Path, thirtieth: &str) {
+    let accounts = (0_u32..).zip(NAMES).map(|(i, n)| (i.to_be_bytes().to_vec(), n.into()));
+    write_store(&folder.join("accounts"), &Pairs::from([("a".into(), accounts.collect())]));
+    let sessions = (0..40_u8).map(|i| {
+        let name = if i == 30 { thirtieth } else { NAMES[usize::from(i) % 3] };
+        (vec![0xee, i], format!("{name}\nfirst {i}\n\nlast").into_bytes())
+    });
+    write_store(&folder.join("sessions"), &Pairs::from([("s".into(), sessions.collect())]));
+}
+
+fn plan(folder: &Path, fallback: Option<&'static str>) -> Plan {
+    Plan::builder("own")
+        .source("accounts", folder.join("accounts"), |s| s.table("a", Accounts))
+        .source("sessions", folder.join("sessions"), |s| s.table("s", Sessions { fallback }))
+        .target(folder.join("target.sqlite"))
+        .chunk_bytes(100)
+        .build()
+        .expect("a plan")
+}
+
+#[test]
+fn a_mapping_of_one_s_own_fills_two_tables_and_looks_up_rows_of_an_earlier_source() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "eve");
+    let connection = cutover::sql(&plan(folder.path(), None), &mut ()).expect("SQL");
+    let found: (i64, i64) = connection
+        .query_one(
+            "SELECT count(DISTINCT token), count(*) FROM session JOIN line USING (token)
+             JOIN account ON account.id = session.account AND account.name = session.named",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .expect("joins");
+    assert_eq!(found, (40, 120));
+    drop(connection);
+    let Found::Tombstoned(mut handle) = cutover::open(&plan(folder.path(), None)).expect("opens")
+    else {
+        panic!("not live")
+    };
+    handle.verify(&mut ()).expect("verifies");
+}
+
+fn names_the_pair(error: &Error) {
+    let text = error.to_string();
+    for word in ["key ee1e", "keyspace 's'", "source 'sessions'", "no account is named 'nobody'"] {
+        assert!(text.contains(word), "no '{word}' in: {text}");
+    }
+}
+
+/// A resumed run that copies some chunks and then meets the pair was once told as refused, with
+/// nothing changed.
+#[test]
+fn a_pair_that_a_mapping_refuses_stops_the_run_and_the_next_run_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "nobody");
+    let refusing = plan(folder.path(), None);
+    let run = |observer: &mut dyn Observer| {
+        migrating_handle(&refusing).run(observer).expect_err("it stops")
+    };
+    drop(fresh_handle(&refusing).begin().expect("begins"));
+    run(&mut StopAfter { chunks: 2 });
+
+    let failed = run(&mut ());
+    let Error::Interrupted { step: "copy", cause: Cause::PairRefused { .. } } = &failed.error
+    else {
+        panic!("some chunks were copied: {:?}", failed.error)
+    };
+    names_the_pair(&failed.error);
+
+    let failed = run(&mut ());
+    let Error::Refused(Cause::PairRefused { .. }) = &failed.error else {
+        panic!("nothing more was copied: {:?}", failed.error)
+    };
+    names_the_pair(&failed.error);
+    assert!(failed.handle.is_some_and(|handle| handle.abort().is_ok()), "the handle is of use");
+
+    let connection =
+        cutover::sql(&plan(folder.path(), Some("bob")), &mut ()).expect("the mapping is mended");
+    let of_bob: i64 = connection
+        .query_one("SELECT count(*) FROM session WHERE account = 1", [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(of_bob, 13 + 1);
+}
+
+#[test]
+fn a_copy_that_a_mapping_stopped_goes_on_with_a_mended_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "nobody");
+    cutover::sql(&plan(folder.path(), None), &mut ()).expect_err("it stops");
+    drop(cutover::sql(&plan(folder.path(), Some("bob")), &mut ()).expect("it goes on"));
+    let Found::Tombstoned(mut handle) = cutover::open(&plan(folder.path(), None)).expect("opens")
+    else {
+        panic!("not live")
+    };
+    handle.verify(&mut ()).expect("verifies");
+}
+
+#[test]
+fn a_mapping_that_loses_a_pair_is_found_out_before_the_commit_point() {
+    /// Reads back one pair fewer.
+    struct Forgetful;
+    impl Mapping for Forgetful {
+        fn name(&self) -> &'static str {
+            "forgetful"
+        }
+        fn tables(&self) -> Vec<Table> {
+            Accounts.tables()
+        }
+        fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+            if value == b"eve" { Ok(()) } else { Accounts.write(rows, key, value) }
+        }
+        fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+            Accounts.read_back(rows, visit)
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "eve");
+    let plan = Plan::builder("own")
+        .source("accounts", folder.path().join("accounts"), |s| s.table("a", Forgetful))
+        .target(folder.path().join("target.sqlite"))
+        .build()
+        .expect("a plan");
+    let error = cutover::sql(&plan, &mut ()).expect_err("a pair is missing");
+    let Error::Verification(mismatch) = &error else { panic!("{error:?}") };
+    assert_eq!((mismatch.expected_pairs, mismatch.found_pairs), (3, 2));
+    drop(migrating_handle(&plan).abort().expect("it can still go back"));
+}
+
+/// Notes the pairs after each chunk.
+#[derive(Default)]
+struct Chunks {
+    pairs: Vec<u64>,
+    stop_after: Option<usize>,
+}
+
+impl Observer for Chunks {
+    fn progress(&mut self, progress: &Progress) {
+        if progress.phase == Phase::Copying {
+            self.pairs.push(progress.pairs);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop_after.is_some_and(|chunks| self.pairs.len() >= chunks)
+    }
+}
+
+#[test]
+fn cancelling_stops_at_a_chunk_s_end_and_no_chunk_is_copied_twice() {
+    let mut whole = Chunks::default();
+    let daemon = Daemon::fresh();
+    drop(cutover::sql(&daemon.plan(), &mut whole).expect("SQL"));
+    assert!(whole.pairs.len() > 8 && whole.pairs.is_sorted(), "{:?}", whole.pairs);
+
+    for stop_after in 1..whole.pairs.len() {
+        let daemon = Daemon::fresh();
+        // Each row is counted as it is inserted.
+        daemon.sqlite(
+            "CREATE TABLE sessions_second (key BLOB PRIMARY KEY, value BLOB NOT NULL);
+             CREATE TABLE counted (at INTEGER PRIMARY KEY AUTOINCREMENT);
+             CREATE TRIGGER counts AFTER INSERT ON sessions_second
+             BEGIN INSERT INTO counted VALUES (NULL); END;",
+        );
+        let mut first = Chunks { stop_after: Some(stop_after), ..Chunks::default() };
+        let migrating = fresh_handle(&daemon.plan()).begin().expect("begins");
+        let failed = migrating.run(&mut first).expect_err("stops");
+        assert!(matches!(
+            failed.error,
+            Error::Interrupted { step: "copy", cause: Cause::Cancelled }
+        ));
+        assert!(failed.handle.is_none());
+        let mut rest = Chunks::default();
+        drop(cutover::sql(&daemon.plan(), &mut rest).expect("SQL"));
+        assert_eq!([first.pairs, rest.pairs].concat(), whole.pairs);
+        let rows = read_table(&daemon.at("target.sqlite"), "sessions_second");
+        assert_eq!(rows, small_store(2, 20)["second"]);
+        let counted: (i64, i64) = rusqlite::Connection::open(daemon.at("target.sqlite"))
+            .expect("opens")
+            .query_one("SELECT count(*), max(at) FROM counted", [], |r| Ok((r.get(0)?, r.get(1)?)))
+            .expect("counts");
+        assert_eq!(counted, (20, 20));
+    }
+}
+
+#[test]
+fn cancelling_before_the_first_chunk_leaves_the_state_that_was_there() {
+    let daemon = Daemon::sealed();
+    let mut observer = StopAfter { chunks: 0 };
+    for _ in 0..2 {
+        let failed = migrating_handle(&daemon.plan()).run(&mut observer).expect_err("stops");
+        assert!(matches!(failed.error, Error::Interrupted { cause: Cause::Cancelled, .. }));
+    }
+    drop(migrating_handle(&daemon.plan()).abort().expect("aborts"));
+    assert!(crate::child::stock_fjall_writes(&daemon.at("accounts")));
+}

@@ -1,0 +1,7 @@
+//! Every pair arrives once and reads back the same, and nothing else in the target changes.
+
+mod fence;
+mod mapping;
+pub mod memory;
+mod neighbours;
+mod whole;
