@@ -53,6 +53,9 @@ fn plays_its_part() {
         ["migrate-and-tell-memory", folder] => {
             crate::data::memory::migrate_and_tell_memory(Path::new(folder));
         }
+        ["write-until-stopped", path, tag, log] => {
+            crate::race::openers::write_until_stopped(path, tag, log);
+        }
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
         ["act", act, folder] => {
             cutover::fault::arm_from_environment();

@@ -8,6 +8,8 @@ use fjall::{KeyspaceCreateOptions, KvSeparationOptions};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+type Keyspace = BTreeMap<Vec<u8>, Vec<u8>>;
+
 const SOURCES: [&str; 3] = ["accounts", "sessions", "blobs"];
 
 /// As long as fjall's keys can be, in bytes.
@@ -25,7 +27,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(bytes).collect()
 }
 
-fn many(tag: u64, pairs: u64, value_bytes: usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn many(tag: u64, pairs: u64, value_bytes: usize) -> Keyspace {
     (0..pairs)
         .map(|i| {
             let mut key = noise(tag * 1_000_000 + i, 16);
@@ -36,7 +38,7 @@ fn many(tag: u64, pairs: u64, value_bytes: usize) -> BTreeMap<Vec<u8>, Vec<u8>> 
 }
 
 /// The neighbours of the empty key, the largest keys, empty and large values.
-fn extremes() -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn extremes() -> Keyspace {
     let mut pairs = BTreeMap::new();
     for key in [vec![0], vec![0, 0], vec![0, 0, 0], vec![0, 1], vec![255], vec![255; 300]] {
         pairs.insert(key.clone(), key);
@@ -53,7 +55,7 @@ fn extremes() -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 /// What each source is to hold.
 fn contents() -> BTreeMap<&'static str, Pairs> {
-    let keyspaces = |named: Vec<(&str, BTreeMap<Vec<u8>, Vec<u8>>)>| {
+    let keyspaces = |named: Vec<(&str, Keyspace)>| {
         named.into_iter().map(|(name, pairs)| (name.to_owned(), pairs)).collect()
     };
     let accounts = keyspaces(vec![
