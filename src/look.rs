@@ -4,6 +4,7 @@ use crate::disk;
 use crate::error::{Cause, Contradicted, Error, Words};
 use crate::kv::{FileLock, Look, Site, Standing, holder_of};
 use crate::plan::Plan;
+use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::Record;
 use crate::protocol::{
@@ -295,9 +296,12 @@ fn check_overlap(sites: &[Site], target: &Target) -> Result<(), Cause> {
     let inode = |path: &Path| -> Result<Option<(u64, u64)>, Cause> {
         Ok(disk::metadata(path)?.filter(std::fs::Metadata::is_dir).map(|m| (m.dev(), m.ino())))
     };
+    // SQLite's files and ours beside the target are part of it.
+    let files = ["", CLAIM_SUFFIX, "-journal", "-wal", "-shm"]
+        .map(|suffix| disk::with_suffix(&target.path, suffix));
     for (at, site) in sites.iter().enumerate() {
         for place in [&site.path, &site.retired] {
-            if target.path.starts_with(place) {
+            if files.iter().any(|file| file.starts_with(place)) {
                 return overlap(site, "the target".to_owned(), &target.path);
             }
             for other in sites.iter().skip(at + 1) {
