@@ -361,7 +361,7 @@ impl Words<'_> {
             ),
             Contradiction::ForeignAtPath(_) => (
                 format!("at {path}, the path of source '{name}', stands something that is neither a store nor a marker{detail}"),
-                "move it away, or correct the path".to_owned(),
+                "if a marker stood here, put it back from a backup; otherwise move it away, or correct the path".to_owned(),
             ),
             Contradiction::ForeignAtRetired(_) => (
                 format!("at {retired} stands something that this migration did not put there{detail}"),

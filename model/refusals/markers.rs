@@ -54,14 +54,17 @@ fn something_foreign_at_a_source_s_path_is_refused() {
                 daemon.path(),
                 &daemon.plan(),
                 Contradiction::ForeignAtPath(1),
-                &["the path of source 'sessions'", "neither a store nor a marker"],
+                &[
+                    "the path of source 'sessions'",
+                    "if a marker stood here, put it back from a backup",
+                ],
             );
         }
     }
     let daemon = Daemon::fresh();
     fs::remove_dir_all(daemon.at("sessions")).expect("removes");
     fs::write(daemon.at("sessions"), "dear reader").expect("writes");
-    let words = ["neither a store nor a marker", "move it away, or correct the path"];
+    let words = ["neither a store nor a marker", "otherwise move it away, or correct the path"];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::ForeignAtPath(1), &words);
 }
 
