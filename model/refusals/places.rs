@@ -6,6 +6,8 @@ use crate::common::{SOURCES, small_plan_builder, write_store};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::fs::symlink;
 use std::process::{Child, ChildStdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// The small daemon's plan with its second source elsewhere.
 fn plan_with_sessions_at(daemon: &Daemon, sessions: &Path) -> Plan {
@@ -67,6 +69,29 @@ fn a_second_cutover_at_the_same_time_is_refused_and_the_first_is_named() {
         drop(own);
         cutover::sql(&daemon.plan(), &mut ()).expect("nobody is in the way any more");
     }
+}
+
+/// Between fork and exec a child has every file of its parent open, and with it every lock that only
+/// ends when the last copy is closed.
+#[test]
+fn a_lock_ends_with_its_handle_even_while_another_thread_starts_a_process() {
+    let daemon = Daemon::sealed();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().expect("true(1)").success());
+                }
+            });
+        }
+        let begun = Instant::now();
+        let refused = std::iter::repeat_with(|| cutover::open(&daemon.plan()).map(drop))
+            .take_while(|_| begun.elapsed() < Duration::from_secs(1))
+            .find_map(Result::err);
+        done.store(true, Ordering::Relaxed);
+        assert!(refused.is_none(), "{refused:?}");
+    });
 }
 
 #[test]
@@ -170,6 +195,14 @@ fn sources_inside_each_other_and_a_target_inside_a_source_are_refused() {
         let plan = plan_with_target_at(&daemon, &daemon.at(inside));
         let words = ["source 'accounts' and the target overlap at", "a place of its own"];
         refused(daemon.path(), &plan, overlap, &words);
+    }
+    // A store there was once told as a claim file that can't be read, to be moved away.
+    for beside in [".cutover", "-journal", "-wal", "-shm"] {
+        let sessions = daemon.at(&format!("target.sqlite{beside}"));
+        write_store(&sessions, &crate::common::small_store(3, 2));
+        let words = ["source 'sessions' and the target overlap at", "a place of its own"];
+        refused(daemon.path(), &plan_with_sessions_at(&daemon, &sessions), overlap, &words);
+        fs::remove_dir_all(&sessions).expect("removes");
     }
 }
 

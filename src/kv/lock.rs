@@ -39,6 +39,16 @@ impl FileLock {
     }
 }
 
+/// A child that another thread starts has this file open until its `exec`: only unlocking ends the lock
+/// now, closing would end it then.
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(path = %self.path.display(), %error, "a lock was not released");
+        }
+    }
+}
+
 /// Who holds a `flock` on what stands at `path`, in words, so far as the kernel tells.
 pub(crate) fn holder_of(path: &Path) -> String {
     let unknown = || "another process".to_owned();
