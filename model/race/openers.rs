@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub const KEYSPACE: &str = "stock";
 
 /// A child that is never told to stop ends by itself.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 
 /// Nanoseconds since 1970: one clock for all processes.
 pub fn now() -> u128 {

@@ -3,9 +3,11 @@
 use super::openers::{KEYSPACE, Openers, Try, now};
 use crate::child;
 use crate::common::{read_table, small_store, write_store};
+use crate::daemon::{Daemon, fresh_handle};
 use cutover::{Error, Found, Handle, Migrating, Observer, Plan};
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ const HELD: Duration = Duration::from_millis(80);
 const AFTERWARDS: Duration = Duration::from_millis(250);
 
 /// A store that is always busy is migrated within this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn plan(folder: &Path) -> Plan {
     SOURCES
@@ -183,6 +185,33 @@ fn i1_i3_openers_that_create_a_missing_store_race_with_its_seal() {
     let rounds = (0..16).map(|round| migrate_under_creators(Duration::from_millis(2 * round)));
     let created = rounds.filter(|created| *created).count();
     assert!((1..16).contains(&created), "one side won all: {created} of 16 were created");
+}
+
+/// A name that is free for an instant is enough: a stock open creates a store there.
+#[test]
+fn i1_a_source_s_name_is_never_free_while_it_is_sealed_and_unsealed() {
+    let daemon = Daemon::fresh();
+    let done = AtomicBool::new(false);
+    let looks = thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                fs::symlink_metadata(daemon.at("accounts")).expect("something stands there");
+                looks += 1;
+            }
+            looks
+        });
+        for _ in 0..60 {
+            if watcher.is_finished() {
+                break;
+            }
+            let sealed = fresh_handle(&daemon.plan()).begin().expect("begins");
+            drop(sealed.abort().expect("aborts"));
+        }
+        done.store(true, Ordering::Relaxed);
+        watcher.join().expect("the name was never free")
+    });
+    assert!(looks > 10_000, "{looks} looks show little");
 }
 
 /// Why the fence is not a poisoned version file: an opener reads that before it waits for the lock.
