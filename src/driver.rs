@@ -4,10 +4,11 @@
 use crate::copy::{Job, Mapping, copy, digest_source, verify};
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
-use crate::kv::{FileLock, MarkerText, Store, preflight, probe_exchange};
+use crate::kv::{FileLock, MarkerText, Store, preflight};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan, check_distinct};
+use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target};
 use crate::protocol::marker::{Hints, Marker};
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{
@@ -19,9 +20,6 @@ use std::time::SystemTime;
 
 /// More steps than any run of the protocol takes, so that a mistake can't loop for ever.
 const STEPS_MAX: usize = 100_000;
-
-/// Bytes that the target needs besides its rows.
-const TARGET_BYTES_BESIDES: u64 = 256 * 1024;
 
 /// Holds the locks and drives a plan through its steps.
 #[derive(Debug)]
@@ -153,55 +151,14 @@ impl Driver {
         let opened = self.open_stores();
         self.close_stores();
         let resolved: Vec<Vec<Keyspace>> = opened?.into_iter().map(|o| o.keyspaces).collect();
-        self.check_target(&resolved, bytes)
+        survey_target(&self.places, &resolved, bytes, &mut Err)
     }
 
     /// Finds out everything that would stop the migration before anything is changed, and keeps
     /// fjall's own locks on the stores that stand open.
     fn preflight(&mut self) -> Result<(), Cause> {
-        let mut order: Vec<usize> = (0..self.places.sites.len()).collect();
-        order.sort_by_key(|&at| self.places.sites.get(at).map(|site| site.name.clone()));
-        let plan = self.places.plan.clone();
-        let mut resolved: Vec<Vec<Keyspace>> =
-            plan.inner.sources.iter().map(|_| Vec::new()).collect();
-        let mut bytes = TARGET_BYTES_BESIDES;
-        for at in order {
-            let (Some(site), Some(source)) =
-                (self.places.sites.get(at), plan.inner.sources.get(at))
-            else {
-                continue;
-            };
-            let mut found = Vec::new();
-            if disk::metadata(&site.path)?.is_some() {
-                let checked = preflight(site)?;
-                bytes += disk::tree_bytes(&site.path)?;
-                found = checked.keyspaces;
-                if let Some(lock) = self.fjall.get_mut(at) {
-                    *lock = Some(checked.fjall);
-                }
-            } else if !source.may_be_missing {
-                return Err(Cause::SourceMissing {
-                    name: site.name.clone(),
-                    path: site.path.clone(),
-                });
-            }
-            if let Some(keyspaces) = resolved.get_mut(at) {
-                *keyspaces = source.resolve(&found)?;
-            }
-        }
-        for site in &self.places.sites {
-            probe_exchange(site)?;
-        }
-        self.check_target(&resolved, bytes)
-    }
-
-    /// Whether the target can take these keyspaces.
-    fn check_target(&self, resolved: &[Vec<Keyspace>], bytes: u64) -> Result<(), Cause> {
-        check_distinct(self.places.with_sources(resolved))?;
-        let tables: Vec<_> =
-            resolved.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
-        self.places.target.check_tables(self.places.plan.name(), &tables)?;
-        self.places.check_space(bytes)
+        self.fjall = survey(&self.places, &mut Err)?.fjall;
+        Ok(())
     }
 
     fn execute(
@@ -643,7 +600,7 @@ impl Driver {
 
 impl Places {
     /// Each keyspace with its source's name.
-    fn with_sources<'a>(
+    pub(crate) fn with_sources<'a>(
         &'a self,
         keyspaces: &'a [Vec<Keyspace>],
     ) -> impl Iterator<Item = (&'a str, &'a Keyspace)> {
@@ -651,19 +608,6 @@ impl Places {
             .iter()
             .zip(keyspaces)
             .flat_map(|(site, keyspaces)| keyspaces.iter().map(|k| (site.name.as_str(), k)))
-    }
-
-    /// Refuses a copy that the target's file system has no room for.
-    pub(crate) fn check_space(&self, needed_bytes: u64) -> Result<(), Cause> {
-        let path = self.target.folder();
-        if !path.is_dir() {
-            return Err(Cause::TargetFolderMissing(self.target.path.clone()));
-        }
-        let available_bytes = disk::available_bytes(path)?;
-        if available_bytes < needed_bytes {
-            return Err(Cause::DiskFull { path: path.to_owned(), needed_bytes, available_bytes });
-        }
-        Ok(())
     }
 }
 

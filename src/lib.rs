@@ -12,16 +12,21 @@ pub mod error;
 pub mod fault;
 #[cfg(not(feature = "__faults"))]
 mod fault;
+mod from_marker;
 mod handle;
 mod kv;
 mod look;
 mod observer;
 mod plan;
+mod preflight;
+mod preview;
 pub mod protocol;
 mod sql;
+mod status;
 
 pub use copy::{Blobs, Mapping, MappingError, Rows, Table, Visit, quote};
 pub use error::{Cause, Error, Failed};
+pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
     Verified, kv, open, replace_target, sql, ticket,
@@ -31,3 +36,5 @@ pub use plan::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, JournalMode, NAME_BYTES_MAX, Plan, PlanBuilder,
     SourceBuilder,
 };
+pub use preview::{Preview, PreviewKeyspace, PreviewStep, preview};
+pub use status::{SourceStatus, Status, TargetStatus, Verb, status};

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
+    /// The pairs of the stores are being counted, for a preview.
+    Counting,
     /// Rows are being written to the target.
     Copying,
     /// The target is being re-read.

@@ -51,8 +51,12 @@ impl Drop for FileLock {
 
 /// Who holds a `flock` on what stands at `path`, in words, so far as the kernel tells.
 pub(crate) fn holder_of(path: &Path) -> String {
-    let unknown = || "another process".to_owned();
-    let Ok(metadata) = fs::metadata(path) else { return unknown() };
+    held_by(path).unwrap_or_else(|| "another process".to_owned())
+}
+
+/// Who holds a `flock` on what stands at `path`; none where nobody is known to. Takes no lock.
+pub(crate) fn held_by(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
     let device = metadata.dev();
     let inode = format!(
         "{:02x}:{:02x}:{}",
@@ -68,11 +72,10 @@ pub(crate) fn holder_of(path: &Path) -> String {
             [_, "FLOCK", _, _, holder, at, ..] if *at == inode => Some((*holder).to_owned()),
             _ => None,
         }
-    });
-    let Some(holder) = holder else { return unknown() };
+    })?;
     if holder == std::process::id().to_string() {
-        return format!("this process itself ({holder})");
+        return Some(format!("this process itself ({holder})"));
     }
     let name = fs::read_to_string(format!("/proc/{holder}/comm")).unwrap_or_default();
-    format!("process {holder} ({})", name.trim_end())
+    Some(format!("process {holder} ({})", name.trim_end()))
 }

@@ -9,7 +9,7 @@ mod store;
 mod version;
 
 pub(crate) use fence::MarkerText;
-pub(crate) use lock::{FileLock, holder_of};
+pub(crate) use lock::{FileLock, held_by, holder_of};
 pub(crate) use preflight::{exchange_refused, preflight, probe_exchange};
 pub(crate) use site::{Look, Site, Standing};
 pub(crate) use store::{Store, open_native};

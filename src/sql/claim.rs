@@ -23,6 +23,11 @@ impl ClaimFile {
         Self { path: disk::with_suffix(target, CLAIM_SUFFIX), lock: None }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Locks the file where there is one. One that turned up, or was replaced, since the last call
     /// is locked now.
     pub(crate) fn lock(&mut self) -> Result<(), Cause> {

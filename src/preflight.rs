@@ -1,0 +1,114 @@
+//! Looking before leaping: everything that would stop a migration, found before anything is
+//! changed.
+
+use crate::disk;
+use crate::error::Cause;
+use crate::kv::{FileLock, preflight, probe_exchange};
+use crate::look::Places;
+use crate::plan::{Keyspace, check_distinct};
+
+/// Bytes that the target needs besides its rows.
+pub(crate) const TARGET_BYTES_BESIDES: u64 = 256 * 1024;
+
+/// What a survey of the places found.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// fjall's own lock on each source that stands open.
+    pub(crate) fjall: Vec<Option<FileLock>>,
+    /// Each source's keyspaces, and where they go.
+    pub(crate) keyspaces: Vec<Vec<Keyspace>>,
+    /// What the copy needs, estimated.
+    pub(crate) needed_bytes: u64,
+}
+
+/// Looks at every place of a migration that has not begun. Each refusal is given to `refuse`: the
+/// survey ends where that returns it, and goes on where it does not. Files that the exchange is
+/// tried with are gone again when it returns.
+pub(crate) fn survey(
+    places: &Places,
+    refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
+) -> Result<Survey, Cause> {
+    let count = places.sites.len();
+    let mut survey = Survey {
+        fjall: std::iter::repeat_with(|| None).take(count).collect(),
+        keyspaces: vec![Vec::new(); count],
+        needed_bytes: TARGET_BYTES_BESIDES,
+    };
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|&at| places.sites.get(at).map(|site| site.name.clone()));
+    for at in order {
+        if let Err(cause) = survey_source(places, at, &mut survey) {
+            refuse(cause)?;
+        }
+    }
+    for site in &places.sites {
+        if let Err(cause) = probe_exchange(site) {
+            refuse(cause)?;
+        }
+    }
+    survey_target(places, &survey.keyspaces, survey.needed_bytes, refuse)?;
+    Ok(survey)
+}
+
+/// Looks whether the target can take these keyspaces; `refuse` as for [`survey`].
+pub(crate) fn survey_target(
+    places: &Places,
+    keyspaces: &[Vec<Keyspace>],
+    needed_bytes: u64,
+    refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
+) -> Result<(), Cause> {
+    if let Err(cause) = check_distinct(places.with_sources(keyspaces)) {
+        refuse(cause)?;
+    }
+    let tables: Vec<_> =
+        keyspaces.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
+    if let Err(cause) = places.target.check_tables(&places.plan.inner.name, &tables) {
+        let single = tables.iter().filter_map(|table| {
+            places.target.check_tables(&places.plan.inner.name, std::slice::from_ref(table)).err()
+        });
+        let mut causes: Vec<Cause> = single.collect();
+        if causes.is_empty() {
+            causes.push(cause);
+        }
+        causes.into_iter().try_for_each(&mut *refuse)?;
+    }
+    if let Err(cause) = check_space(places, needed_bytes) {
+        refuse(cause)?;
+    }
+    Ok(())
+}
+
+fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), Cause> {
+    let (Some(site), Some(source)) = (places.sites.get(at), places.plan.inner.sources.get(at))
+    else {
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    if disk::metadata(&site.path)?.is_some() {
+        let checked = preflight(site)?;
+        survey.needed_bytes += disk::tree_bytes(&site.path)?;
+        found = checked.keyspaces;
+        if let Some(lock) = survey.fjall.get_mut(at) {
+            *lock = Some(checked.fjall);
+        }
+    } else if !source.may_be_missing {
+        return Err(Cause::SourceMissing { name: site.name.clone(), path: site.path.clone() });
+    }
+    if let Some(keyspaces) = survey.keyspaces.get_mut(at) {
+        *keyspaces = source.resolve(&found)?;
+    }
+    Ok(())
+}
+
+/// Refuses a copy that the target's file system has no room for.
+fn check_space(places: &Places, needed_bytes: u64) -> Result<(), Cause> {
+    let path = places.target.folder();
+    if !path.is_dir() {
+        return Err(Cause::TargetFolderMissing(places.target.path.clone()));
+    }
+    let available_bytes = disk::available_bytes(path)?;
+    if available_bytes < needed_bytes {
+        return Err(Cause::DiskFull { path: path.to_owned(), needed_bytes, available_bytes });
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The dry run: what a migration would do, and everything that it would be refused for.
+
+use crate::error::{Cause, Error};
+use crate::kv::{Site, Standing, Store};
+use crate::look::{Places, Seen};
+use crate::observer::{Observer, Phase, Progress};
+use crate::plan::{Keyspace, Plan};
+use crate::preflight::{Survey, survey};
+use crate::protocol::record::KeyspaceRecorded;
+use crate::protocol::{RecordStage, Stage, State, VersionFile};
+use crate::sql::{Access, Target};
+use crate::status::{CONTRADICTION, Status, status};
+use serde::Serialize;
+
+/// Pairs between two looks at the observer while a store is read.
+const SCAN_PAIRS: u64 = 50_000;
+
+/// What a migration would do from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Preview {
+    /// The state, as [`Status::state`] has it.
+    pub state: &'static str,
+    /// The plan's name.
+    pub plan: String,
+    /// The target's path.
+    pub target: String,
+    /// What remains to be done, in order.
+    pub steps: Vec<PreviewStep>,
+    /// The keyspaces, in the order of copying.
+    pub keyspaces: Vec<PreviewKeyspace>,
+    /// Bytes that the copy needs beside the target, estimated; none once it has begun.
+    pub needed_bytes: Option<u64>,
+    /// Bytes free there.
+    pub available_bytes: Option<u64>,
+    /// Everything that would be refused, each with what a person can do.
+    pub refused: Vec<String>,
+}
+
+/// One step, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PreviewStep {
+    /// What is done.
+    pub text: String,
+    /// Whether it is the commit point: there is no way back by itself after it.
+    pub irreversible: bool,
+}
+
+/// One keyspace, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PreviewKeyspace {
+    /// The source's name.
+    pub source: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// What the mapping says it is.
+    pub mapping: String,
+    /// The tables that it is copied into.
+    pub tables: Vec<String>,
+    /// Pairs: counted in the store, or, once it is copied, as the record has them.
+    pub pairs: Option<u64>,
+    /// Bytes of keys and values.
+    pub bytes: Option<u64>,
+    /// Whether it is copied whole.
+    pub copied: bool,
+}
+
+/// Tells what a migration would do from here on. Each store that can be opened is read to its end,
+/// so it must not be open elsewhere. Nothing on disk is changed that lasts: two empty files beside
+/// each source try the exchange and are removed, and fjall itself may cut a torn tail off a
+/// journal, as every open does.
+///
+/// # Errors
+///
+/// [`Error::Refused`] with [`Cause::Cancelled`] where `observer` asks to stop, or where a store
+/// fails while it is read.
+pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Error> {
+    let status = status(plan)?;
+    let mut preview = Preview {
+        state: status.state,
+        plan: plan.name().to_owned(),
+        target: status.target.path.clone(),
+        steps: Vec::new(),
+        keyspaces: Vec::new(),
+        needed_bytes: None,
+        available_bytes: None,
+        refused: Vec::new(),
+    };
+    let places = match Places::new(plan, Access::LookOnly) {
+        Ok(places) => places,
+        Err(cause) => {
+            preview.refused = wrong_places(plan, &cause);
+            return Ok(preview);
+        }
+    };
+    let seen = places.observe().map_err(Error::Refused)?;
+    preview.available_bytes = crate::disk::available_bytes(places.target.folder()).ok();
+    match places.classify(&seen) {
+        Ok(state) => preview.tell(state, &places, &seen, &status, observer)?,
+        Err(error) => {
+            preview.state = CONTRADICTION;
+            preview.refused.push(error.to_string());
+            if matches!(error, Error::Refused(_)) {
+                // No migration has begun: the target is only one of the things that may be wrong.
+                preview.survey(&places)?;
+            }
+        }
+    }
+    Ok(preview)
+}
+
+/// Every place that can't even be looked at.
+fn wrong_places(plan: &Plan, cause: &Cause) -> Vec<String> {
+    let sources = plan.inner.sources.iter().filter_map(|source| {
+        Site::new(&source.name, &source.path).err().map(|cause| {
+            let name = &source.name;
+            format!("source '{name}': {cause}")
+        })
+    });
+    let target = Target::new(plan.target()).err().map(|cause| format!("target: {cause}"));
+    let found: Vec<String> = sources.chain(target).collect();
+    if found.is_empty() { vec![cause.to_string()] } else { found }
+}
+
+impl Preview {
+    fn tell(
+        &mut self,
+        state: State,
+        places: &Places,
+        seen: &Seen,
+        status: &Status,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        self.state = state.name();
+        match state {
+            State::Fresh => {
+                let survey = self.survey(places)?;
+                self.steps = from_the_start(places, seen);
+                let keyspaces = survey.keyspaces;
+                // Reading takes fjall's own locks again.
+                drop(survey.fjall);
+                self.scan(places, &keyspaces, observer).map_err(Error::Refused)?;
+            }
+            State::Migrating { .. } => match seen.record() {
+                Some(record) => {
+                    self.steps = from_the_copy(places, Some(record.copied()));
+                    self.keyspaces = record.keyspaces.iter().map(PreviewKeyspace::from).collect();
+                }
+                None => self.steps = from_the_start(places, seen),
+            },
+            State::Committed => {
+                self.steps = from_the_commit(places);
+                let recorded = seen.record().map(|record| record.keyspaces.iter());
+                self.keyspaces =
+                    recorded.into_iter().flatten().map(PreviewKeyspace::from).collect();
+            }
+            State::Tombstoned => {
+                let waiting = |at: &crate::status::SourceStatus| {
+                    at.marker != Stage::Final.word() && at.marker != Stage::Reclaimed.word()
+                };
+                if status.sources.iter().any(waiting) {
+                    self.steps.push(step("make every tombstone final"));
+                }
+                let recorded = seen.record().map(|record| record.keyspaces.iter());
+                self.keyspaces =
+                    recorded.into_iter().flatten().map(PreviewKeyspace::from).collect();
+            }
+            State::RerunAllowed => {
+                self.steps.push(step(
+                    "nothing without an operator's word: `cutover rerun` copies the retired stores once more, `cutover restore-kv` gives them back; both lose what was written in SQL",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects every refusal.
+    fn survey(&mut self, places: &Places) -> Result<Survey, Error> {
+        let mut refused = Vec::new();
+        let surveyed = survey(places, &mut |cause| {
+            refused.push(cause.to_string());
+            Ok(())
+        });
+        for reason in refused {
+            if !self.refused.contains(&reason) {
+                self.refused.push(reason);
+            }
+        }
+        let survey = surveyed.map_err(Error::Refused)?;
+        self.needed_bytes = Some(survey.needed_bytes);
+        Ok(survey)
+    }
+
+    /// Counts what each open store holds.
+    fn scan(
+        &mut self,
+        places: &Places,
+        keyspaces: &[Vec<Keyspace>],
+        observer: &mut dyn Observer,
+    ) -> Result<(), Cause> {
+        let mut total = (0, 0);
+        for (site, keyspaces) in places.sites.iter().zip(keyspaces) {
+            // One that was refused has no keyspaces.
+            let open = Standing::at(&site.path)? == Standing::Directory(VersionFile::Native);
+            let store = (open && !keyspaces.is_empty())
+                .then(|| Store::open(&site.name, &site.path))
+                .transpose()?;
+            for keyspace in keyspaces {
+                let counted = match &store {
+                    Some(store) => count(store, site, &keyspace.name, total, observer)?,
+                    None => (0, 0),
+                };
+                total = (total.0 + counted.0, total.1 + counted.1);
+                self.keyspaces.push(PreviewKeyspace {
+                    source: site.name.clone(),
+                    keyspace: keyspace.name.clone(),
+                    mapping: keyspace.mapping.name().to_owned(),
+                    tables: keyspace.mapping.tables().into_iter().map(|t| t.name).collect(),
+                    pairs: Some(counted.0),
+                    bytes: Some(counted.1),
+                    copied: false,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&KeyspaceRecorded> for PreviewKeyspace {
+    fn from(recorded: &KeyspaceRecorded) -> Self {
+        Self {
+            source: recorded.source.clone(),
+            keyspace: recorded.keyspace.clone(),
+            mapping: recorded.mapping.clone(),
+            tables: recorded.tables.clone(),
+            pairs: recorded.done.then_some(recorded.pairs),
+            bytes: recorded.done.then_some(recorded.bytes),
+            copied: recorded.done,
+        }
+    }
+}
+
+/// The pairs of a keyspace, and their bytes.
+fn count(
+    store: &Store,
+    site: &Site,
+    keyspace: &str,
+    before: (u64, u64),
+    observer: &mut dyn Observer,
+) -> Result<(u64, u64), Cause> {
+    let (mut pairs, mut bytes) = (0_u64, 0_u64);
+    let tell = |observer: &mut dyn Observer, pairs: u64, bytes: u64| {
+        observer.progress(&Progress {
+            phase: Phase::Counting,
+            source: site.name.clone(),
+            keyspace: keyspace.to_owned(),
+            pairs: before.0 + pairs,
+            bytes: before.1 + bytes,
+            pairs_expected: None,
+        });
+    };
+    store.visit(keyspace, None, &mut |key, value| {
+        pairs += 1;
+        bytes += (key.len() + value.len()) as u64;
+        if pairs.is_multiple_of(SCAN_PAIRS) {
+            tell(observer, pairs, bytes);
+            if observer.cancelled() {
+                return Err(Cause::Cancelled);
+            }
+        }
+        Ok(true)
+    })?;
+    tell(observer, pairs, bytes);
+    Ok((pairs, bytes))
+}
+
+fn step(text: impl Into<String>) -> PreviewStep {
+    PreviewStep { text: text.into(), irreversible: false }
+}
+
+fn from_the_start(places: &Places, seen: &Seen) -> Vec<PreviewStep> {
+    let mut steps = vec![step(format!("write the claim file {}", places.claim.path().display()))];
+    for (site, look) in places.sites.iter().zip(&seen.looks) {
+        let (name, path, retired) = (&site.name, site.path.display(), site.retired.display());
+        match &look.path {
+            Standing::Nothing => steps.push(step(format!(
+                "seal source '{name}': nothing stands at {path}, so a marker is put there"
+            ))),
+            Standing::Directory(_) => steps.push(step(format!(
+                "seal source '{name}': a marker takes the place of {path}, and the store stands at {retired}"
+            ))),
+            Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_) => {}
+        }
+    }
+    steps.extend(from_the_copy(places, None));
+    steps
+}
+
+/// `copied` says of a copy that has begun whether it has come to its end.
+fn from_the_copy(places: &Places, copied: Option<bool>) -> Vec<PreviewStep> {
+    let target = places.target.path.display();
+    let mut steps = Vec::new();
+    if copied.is_none() {
+        steps.push(step(format!("create the tables in {target}, behind a fence")));
+    }
+    if copied != Some(true) {
+        let chunk_bytes = places.plan.inner.chunk_bytes;
+        steps.push(step(format!("copy every pair, in transactions of {chunk_bytes} bytes")));
+    }
+    steps.push(step(format!("re-read {target} and compare it with what was copied")));
+    steps.push(PreviewStep {
+        text: format!(
+            "{}: commit; until here `cutover abort` gives the stores back as they were",
+            RecordStage::Committed.word()
+        ),
+        irreversible: true,
+    });
+    steps.extend(from_the_commit(places));
+    steps
+}
+
+fn from_the_commit(places: &Places) -> Vec<PreviewStep> {
+    let names: Vec<&str> = places.sites.iter().map(|site| site.name.as_str()).collect();
+    vec![
+        step(format!("set a tombstone for {}", names.join(", "))),
+        step(format!("take the fence down: {} is live", places.target.path.display())),
+        step("make every tombstone final"),
+    ]
+}

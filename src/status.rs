@@ -1,0 +1,379 @@
+//! What is on disk, told without locks and without a change: for a person, or for a script.
+
+use crate::error::{Cause, Error};
+use crate::kv::{Site, Standing, held_by};
+use crate::look::{Places, Seen};
+use crate::plan::Plan;
+use crate::protocol::record::{Record, Times};
+use crate::protocol::{
+    Attempt, ClaimSeen, Contradiction, MigrationId, Stage, State, VersionFile, Was,
+};
+use crate::sql::{Access, TargetLook};
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// A look that shows no state is repeated so many times: another process may have been at work
+/// between its parts.
+const LOOKS_MAX: usize = 4;
+
+/// The time between two looks: longer than most single steps take.
+const LOOKS_APART: Duration = Duration::from_millis(100);
+
+/// The word for facts that are no state.
+pub(crate) const CONTRADICTION: &str = "Contradiction";
+
+/// What one look at a plan's places shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// `Fresh`, `Migrating`, `Committed`, `Tombstoned`, `RerunAllowed` or `Contradiction`.
+    pub state: &'static str,
+    /// Whether it copies from the retired stores of a migration that was live once.
+    pub rerun: bool,
+    /// What does not fit, or could not be looked at, where that is so.
+    pub what: Option<String>,
+    /// What a person can do about it.
+    pub next: Option<String>,
+    /// The plan's name.
+    pub plan: String,
+    /// The plan's sources, in its order.
+    pub sources: Vec<SourceStatus>,
+    /// The target.
+    pub target: TargetStatus,
+    /// The process that works on the plan at this moment, so far as the system tells.
+    pub worked_on_by: Option<String>,
+    /// What can be done next.
+    pub can: Vec<Verb>,
+}
+
+/// What stands at a source's two names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SourceStatus {
+    /// Its name in the plan.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// The marker at its path: `none`, `sealed`, `tombstone`, `final`, `restoring`, `reclaimed`,
+    /// `damaged`, `foreign` for something else, or `unknown` where it can't be looked at.
+    pub marker: &'static str,
+    /// Whether a directory stands at its path.
+    pub directory: bool,
+    /// Where its retired store stands, if it does.
+    pub retired: Option<String>,
+    /// Whether the second lock is set in the retired store.
+    pub second_lock: bool,
+    /// What stood at the path before the marker: `directory` or `nothing`.
+    pub was: Option<Was>,
+    /// The marker's migration.
+    pub id: Option<MigrationId>,
+    /// The marker's attempt.
+    pub attempt: Option<Attempt>,
+    /// The process that has the store open, so far as the system tells.
+    pub in_use_by: Option<String>,
+    /// Why something could not be read.
+    pub detail: Option<String>,
+}
+
+/// What the target holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TargetStatus {
+    /// Its path.
+    pub path: String,
+    /// The plan's record: `none`, `copying`, `committed`, `live`, `unreadable`, `unreachable`, or
+    /// `main file gone` where only its journal is left.
+    pub record: &'static str,
+    /// The record's migration.
+    pub id: Option<MigrationId>,
+    /// The record's attempt.
+    pub attempt: Option<Attempt>,
+    /// The migration that the claim file beside the target names for this plan.
+    pub claim: Option<MigrationId>,
+    /// Keyspaces that are copied whole.
+    pub keyspaces_done: usize,
+    /// Keyspaces to copy.
+    pub keyspaces: usize,
+    /// Pairs copied.
+    pub pairs: u64,
+    /// Bytes of keys and values copied.
+    pub bytes: u64,
+    /// When each stage began, RFC 3339, UTC.
+    pub times: Option<Times>,
+    /// Why it could not be read.
+    pub detail: Option<String>,
+}
+
+/// Something that can be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Verb {
+    /// The command's verb.
+    pub verb: &'static str,
+    /// What it does.
+    pub does: &'static str,
+}
+
+/// Looks at a plan's places without locks. Nothing is changed or created, and nobody is kept
+/// waiting: it works while a daemon has the stores or the SQL database open, and while a migration
+/// runs.
+///
+/// # Errors
+///
+/// None at present: what fits no state, or can't be looked at, is told in the status itself.
+pub fn status(plan: &Plan) -> Result<Status, Error> {
+    let mut last = look(plan);
+    for _ in 1..LOOKS_MAX {
+        // A process at work moves from step to step between the parts of one look.
+        if last.state != CONTRADICTION {
+            break;
+        }
+        std::thread::sleep(LOOKS_APART);
+        let again = look(plan);
+        let settled = again == last;
+        last = again;
+        if settled && last.worked_on_by.is_none() {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+fn look(plan: &Plan) -> Status {
+    let looked = Places::new(plan, Access::LookOnly)
+        .and_then(|places| places.observe().map(|seen| (places, seen)));
+    let (places, seen) = match looked {
+        Ok(looked) => looked,
+        Err(cause) => return blind(plan, &cause),
+    };
+    let classified = places.classify(&seen);
+    let sources = places.sites.iter().zip(&seen.looks);
+    let mut status = Status {
+        state: CONTRADICTION,
+        rerun: classified.as_ref().is_ok_and(|s| *s == State::Migrating { rerun: true }),
+        what: None,
+        next: None,
+        plan: plan.name().to_owned(),
+        sources: sources.map(|(site, look)| source(site, &look.path, &look.retired)).collect(),
+        target: target(&places, &seen),
+        worked_on_by: worker(&places),
+        can: Vec::new(),
+    };
+    match classified {
+        Ok(state) => {
+            status.state = state.name();
+            status.can = verbs(state, &seen);
+        }
+        Err(Error::Contradiction(told)) => {
+            status.can = ways_out(told.contradiction);
+            (status.what, status.next) = (Some(told.what), Some(told.next));
+        }
+        Err(error) => status.tell(&error.to_string()),
+    }
+    status
+}
+
+/// The status of places of which some can't even be looked at.
+fn blind(plan: &Plan, cause: &Cause) -> Status {
+    let sources = plan.sources().map(|(name, path)| {
+        let looked = Site::new(name, path)
+            .and_then(|site| site.look(None).map(|look| source(&site, &look.path, &look.retired)));
+        looked.unwrap_or_else(|cause| SourceStatus {
+            marker: "unknown",
+            detail: Some(cause.to_string()),
+            ..SourceStatus::nothing(name, path)
+        })
+    });
+    let mut status = Status {
+        state: CONTRADICTION,
+        rerun: false,
+        what: None,
+        next: None,
+        plan: plan.name().to_owned(),
+        sources: sources.collect(),
+        target: TargetStatus::of(plan.target(), "unknown"),
+        worked_on_by: None,
+        can: Vec::new(),
+    };
+    status.tell(&cause.to_string());
+    status
+}
+
+fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
+    let marker = path.marker();
+    let store = match (path, retired) {
+        (Standing::Directory(_), _) => Some(&site.path),
+        (_, Standing::Directory(_)) => Some(&site.retired),
+        _ => None,
+    };
+    SourceStatus {
+        marker: match path {
+            Standing::Nothing | Standing::Directory(_) => "none",
+            Standing::Marker(marker) => marker.stage.word(),
+            Standing::Damaged(_) => "damaged",
+            Standing::Foreign(_) => "foreign",
+        },
+        directory: matches!(path, Standing::Directory(_)),
+        retired: matches!(retired, Standing::Directory(_))
+            .then(|| site.retired.display().to_string()),
+        second_lock: *retired == Standing::Directory(VersionFile::Held),
+        was: marker.map(|marker| marker.was),
+        id: marker.map(|marker| marker.id),
+        attempt: marker.map(|marker| marker.attempt),
+        in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
+        detail: path.detail().or(retired.detail()).map(str::to_owned),
+        ..SourceStatus::nothing(&site.name, &site.path)
+    }
+}
+
+fn target(places: &Places, seen: &Seen) -> TargetStatus {
+    let of = |record| TargetStatus::of(&places.target.path, record);
+    let found = match &seen.target {
+        TargetLook::None => of("none"),
+        TargetLook::Record(record) => of(record.stage.word()).with(record),
+        TargetLook::Unreadable(cause) => {
+            TargetStatus { detail: Some(cause.to_string()), ..of("unreadable") }
+        }
+        TargetLook::Unreachable(cause) => {
+            TargetStatus { detail: Some(cause.to_string()), ..of("unreachable") }
+        }
+        TargetLook::MainFileGone => of("main file gone"),
+    };
+    let claim = match seen.observation.claim {
+        ClaimSeen::Id(id) => Some(id),
+        ClaimSeen::None | ClaimSeen::Unreadable => None,
+    };
+    TargetStatus { claim, ..found }
+}
+
+/// Who holds cutover's own locks.
+fn worker(places: &Places) -> Option<String> {
+    let folders = places.sites.iter().flat_map(|site| [&site.path, &site.retired]);
+    let claim = places.claim.path();
+    folders.map(std::path::PathBuf::as_path).chain([claim]).find_map(held_by)
+}
+
+fn verbs(state: State, seen: &Seen) -> Vec<Verb> {
+    let restoring = seen
+        .looks
+        .iter()
+        .any(|look| look.path.marker().is_some_and(|marker| marker.stage == Stage::Restoring));
+    match state {
+        State::Fresh => vec![Verb::PLAN, Verb::MIGRATE],
+        State::Migrating { rerun: false } => vec![Verb::RESUME, Verb::ABORT],
+        State::Migrating { rerun: true } => vec![Verb::RESUME, Verb::ABORT_RERUN],
+        State::Committed => vec![Verb::FINISH, Verb::ABORT_COMMITTED],
+        State::Tombstoned => vec![Verb::VERIFY, Verb::RECLAIM],
+        State::RerunAllowed if restoring => vec![Verb::RESTORE],
+        State::RerunAllowed => vec![Verb::RERUN, Verb::RESTORE],
+    }
+}
+
+fn ways_out(contradiction: Contradiction) -> Vec<Verb> {
+    match contradiction {
+        Contradiction::OtherSources(_) => vec![Verb::ABORT, Verb::RESTORE],
+        Contradiction::ClaimMissing
+        | Contradiction::ClaimOfAnotherMigration
+        | Contradiction::TargetElsewhere => {
+            vec![Verb::RERUN_LOST, Verb::RESTORE_LOST, Verb::ABORT_LOST]
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Status {
+    /// Every message of ours ends in what a person can do.
+    fn tell(&mut self, message: &str) {
+        let (what, next) = message.rsplit_once("; ").unwrap_or((message, "run this again"));
+        (self.what, self.next) = (Some(what.to_owned()), Some(next.to_owned()));
+    }
+}
+
+impl SourceStatus {
+    fn nothing(name: &str, path: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.display().to_string(),
+            marker: "none",
+            directory: false,
+            retired: None,
+            second_lock: false,
+            was: None,
+            id: None,
+            attempt: None,
+            in_use_by: None,
+            detail: None,
+        }
+    }
+}
+
+impl TargetStatus {
+    fn of(path: &Path, record: &'static str) -> Self {
+        Self {
+            path: path.display().to_string(),
+            record,
+            id: None,
+            attempt: None,
+            claim: None,
+            keyspaces_done: 0,
+            keyspaces: 0,
+            pairs: 0,
+            bytes: 0,
+            times: None,
+            detail: None,
+        }
+    }
+
+    fn with(self, record: &Record) -> Self {
+        Self {
+            id: Some(record.id),
+            attempt: Some(record.attempt),
+            keyspaces_done: record.keyspaces.iter().filter(|keyspace| keyspace.done).count(),
+            keyspaces: record.keyspaces.len(),
+            pairs: record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum(),
+            bytes: record.keyspaces.iter().map(|keyspace| keyspace.bytes).sum(),
+            times: Some(record.times.clone()),
+            ..self
+        }
+    }
+}
+
+impl Verb {
+    const PLAN: Self = Self { verb: "plan", does: "tell what a migration would do" };
+    const MIGRATE: Self = Self { verb: "migrate", does: "move the stores into SQL" };
+    const RESUME: Self = Self { verb: "migrate", does: "go on from where it stopped" };
+    const FINISH: Self =
+        Self { verb: "migrate", does: "set the tombstones and make the SQL database live" };
+    const ABORT: Self = Self { verb: "abort", does: "give the stores back as they were" };
+    const ABORT_RERUN: Self =
+        Self { verb: "abort", does: "throw the new copy away; the tombstones stay" };
+    const ABORT_COMMITTED: Self = Self {
+        verb: "abort",
+        does: "throw the verified copy away; the stores go back unless a tombstone stands",
+    };
+    const VERIFY: Self =
+        Self { verb: "verify", does: "compare the SQL database with what was copied" };
+    const RECLAIM: Self =
+        Self { verb: "reclaim", does: "free the retired stores' bytes; no way back after that" };
+    const RERUN: Self = Self {
+        verb: "rerun",
+        does: "copy the retired stores once more; writes made in SQL are lost",
+    };
+    const RESTORE: Self = Self {
+        verb: "restore-kv",
+        does: "give the stores back as they were sealed; writes made in SQL are lost",
+    };
+    const RERUN_LOST: Self = Self {
+        verb: "rerun --target-lost",
+        does: "copy once more, if the SQL database is gone for good",
+    };
+    const RESTORE_LOST: Self = Self {
+        verb: "restore-kv --target-lost",
+        does: "give the stores back, if the SQL database is gone for good",
+    };
+    const ABORT_LOST: Self = Self {
+        verb: "abort --target-lost",
+        does: "abort a migration that has not committed, if its SQL file is gone for good",
+    };
+}
