@@ -1,2 +1,49 @@
 //! The operator's command.
-fn main() {}
+
+#[path = "cutover/arguments.rs"]
+mod arguments;
+#[path = "cutover/ask.rs"]
+mod ask;
+#[path = "cutover/demo.rs"]
+mod demo;
+#[path = "cutover/exit.rs"]
+mod exit;
+#[path = "cutover/plan_file.rs"]
+mod plan_file;
+#[path = "cutover/progress.rs"]
+mod progress;
+#[path = "cutover/report.rs"]
+mod report;
+#[path = "cutover/verbs.rs"]
+mod verbs;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use exit::Stop;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            if let Some(message) = &stop.message {
+                report::complain(&format!("cutover: {message}"));
+            }
+            ExitCode::from(stop.code)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Stop> {
+    match &arguments.command {
+        Command::Status(look) => report::status(&look.plan.build()?, look.json),
+        Command::Plan(look) => report::preview(&look.plan.build()?, look.json),
+        Command::Migrate(change) => verbs::migrate(&change.plan.build()?, change.yes),
+        Command::Verify(only) => verbs::verify(&only.plan.build()?),
+        Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
+        Command::Rerun(change) => verbs::rerun(&change.plan.build()?, change.into()),
+        Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
+        Command::Reclaim(change) => verbs::reclaim(&change.plan.build()?, change.yes),
+        Command::Demo { folder } => demo::run(folder),
+    }
+}

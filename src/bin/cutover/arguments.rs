@@ -1,0 +1,163 @@
+//! The command line.
+
+use crate::exit::{HELP, Stop, USAGE};
+use crate::plan_file;
+use clap::{Args, Parser, Subcommand};
+use cutover::Plan;
+use std::path::PathBuf;
+
+/// Moves a daemon's fjall stores into SQLite, once and one way.
+#[derive(Debug, Parser)]
+#[command(name = "cutover", version, after_help = HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what is on disk and what can be done; changes nothing, and works while stores are in use
+    #[command(after_help = HELP)]
+    Status(Look),
+    /// Say what a migration would do, and everything that it would be refused for
+    #[command(after_help = HELP)]
+    Plan(Look),
+    /// Move the stores into SQL, or finish what an earlier run began
+    #[command(after_help = HELP)]
+    Migrate(Change),
+    /// Compare the SQL database and the retired stores with what was copied
+    #[command(after_help = HELP)]
+    Verify(Only),
+    /// Go back to where the migration began, while that is possible
+    #[command(after_help = HELP)]
+    Abort(ChangeOrLost),
+    /// Copy the retired stores once more, when the SQL database is lost
+    #[command(after_help = HELP)]
+    Rerun(ChangeOrLost),
+    /// Give the KV stores back from behind their tombstones, when the SQL database is lost
+    #[command(after_help = HELP)]
+    RestoreKv(ChangeOrLost),
+    /// Free the bytes of the retired stores, for good
+    #[command(after_help = HELP)]
+    Reclaim(Change),
+    /// Make three small stores, migrate them, lose the SQL file and copy once more, step by step
+    Demo {
+        /// The folder to work in; must be missing or empty
+        #[arg(value_name = "DIR", default_value = "cutover-demo")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Look {
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Only {
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangeOrLost {
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// The SQL database that the markers name is gone for good, with its claim file
+    #[arg(long)]
+    pub(crate) target_lost: bool,
+}
+
+/// What the operator has said already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) yes: bool,
+    pub(crate) target_lost: bool,
+}
+
+impl From<&ChangeOrLost> for Said {
+    fn from(change: &ChangeOrLost) -> Self {
+        Self { yes: change.yes, target_lost: change.target_lost }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArguments {
+    /// The plan's name [default: cutover]
+    #[arg(long, value_name = "PLAN")]
+    name: Option<String>,
+    /// A source: every keyspace of the store in DIR becomes a table `NAME_KEYSPACE`; repeatable
+    #[arg(long = "source", value_name = "NAME=DIR", value_parser = named)]
+    sources: Vec<(String, PathBuf)>,
+    /// This source may be missing; repeatable
+    #[arg(long = "may-be-missing", value_name = "NAME")]
+    may_be_missing: Vec<String>,
+    /// The SQLite database; need not exist yet
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
+    /// A TOML file that holds the plan
+    #[arg(
+        long = "plan",
+        value_name = "FILE.toml",
+        conflicts_with_all = ["name", "sources", "may_be_missing", "target"]
+    )]
+    file: Option<PathBuf>,
+}
+
+fn named(word: &str) -> Result<(String, PathBuf), String> {
+    match word.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        Some(_) | None => Err("it is not NAME=DIR".to_owned()),
+    }
+}
+
+impl PlanArguments {
+    /// The plan that the arguments, or the file, say.
+    pub(crate) fn build(&self) -> Result<Plan, Stop> {
+        if let Some(file) = &self.file {
+            return plan_file::read(file);
+        }
+        let usage = |message: String| Err(Stop::new(USAGE, message));
+        let Some(target) = &self.target else {
+            return usage("no target is given; give --target FILE, or --plan FILE.toml".to_owned());
+        };
+        if self.sources.is_empty() {
+            return usage(
+                "no source is given; give --source NAME=DIR, or --plan FILE.toml".to_owned(),
+            );
+        }
+        for name in &self.may_be_missing {
+            if !self.sources.iter().any(|(source, _)| source == name) {
+                return usage(format!(
+                    "--may-be-missing {name} names no source; give the name of one"
+                ));
+            }
+        }
+        let mut plan = Plan::builder(self.name.as_deref().unwrap_or("cutover")).target(target);
+        for (name, path) in &self.sources {
+            plan = plan.source(name, path, |source| {
+                let source = source.every_keyspace();
+                if self.may_be_missing.contains(name) { source.may_be_missing() } else { source }
+            });
+        }
+        Ok(plan.build()?)
+    }
+}

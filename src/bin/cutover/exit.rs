@@ -1,0 +1,64 @@
+//! Exit codes: what a script can know of how a command ended.
+
+use cutover::{Cause, Error, Failed};
+
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const REFUSED: u8 = 3;
+pub(crate) const CONTRADICTION: u8 = 4;
+pub(crate) const NEEDS_APPROVAL: u8 = 5;
+pub(crate) const VERIFICATION: u8 = 6;
+pub(crate) const INTERRUPTED: u8 = 7;
+
+/// The codes, as `--help` lists them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  2  wrong usage: an argument or the plan file
+  3  refused, and nothing was changed
+  4  contradiction: what is on disk fits no state, and a person decides
+  5  needs approval: --yes, or another verb that says what is lost
+  6  verification failed
+  7  failed part-way, or the outcome is not known: run it again";
+
+/// Why a command ends before it is done.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) code: u8,
+    /// None where everything has been said.
+    pub(crate) message: Option<String>,
+}
+
+impl Stop {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()) }
+    }
+
+    pub(crate) const fn silent(code: u8) -> Self {
+        Self { code, message: None }
+    }
+
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(REFUSED, message)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Refused(Cause::Plan(_)) => USAGE,
+            Error::Refused(_) => REFUSED,
+            Error::Contradiction(_) => CONTRADICTION,
+            Error::NeedsApproval { .. } => NEEDS_APPROVAL,
+            Error::Verification(_) => VERIFICATION,
+            // Whatever else there may be one day, running it again finds out.
+            _ => INTERRUPTED,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl<H> From<Failed<H>> for Stop {
+    fn from(failed: Failed<H>) -> Self {
+        failed.error.into()
+    }
+}

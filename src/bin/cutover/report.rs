@@ -1,0 +1,149 @@
+//! What is printed: by people to be read, or one JSON object.
+
+use crate::exit::{CONTRADICTION, INTERRUPTED, REFUSED, Stop};
+use crate::progress::Shown;
+use cutover::{Plan, Preview, SourceStatus, Status};
+use serde::Serialize;
+use std::io::Write;
+
+/// A line on standard output. One whose reader is gone is not worth a panic.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn say_json(value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Stop::new(INTERRUPTED, format!("it can't be printed as JSON: {error}; leave out --json"))
+    })?;
+    say(&text);
+    Ok(())
+}
+
+/// `cutover status`.
+pub(crate) fn status(plan: &Plan, json: bool) -> Result<(), Stop> {
+    let status = cutover::status(plan)?;
+    if json {
+        say_json(&status)?;
+    } else {
+        tell_status(&status);
+    }
+    // Everything that there is to say has been printed.
+    if status.what.is_some() { Err(Stop::silent(CONTRADICTION)) } else { Ok(()) }
+}
+
+fn tell_status(status: &Status) {
+    let rerun = if status.rerun { " (a rerun)" } else { "" };
+    say(&format!("plan '{}': {}{rerun}", status.plan, status.state));
+    if let Some(what) = &status.what {
+        say(&format!("  what:  {what}"));
+    }
+    if let Some(next) = &status.next {
+        say(&format!("  next:  {next}"));
+    }
+    if let Some(process) = &status.worked_on_by {
+        say(&format!("  {process} works on it at this moment"));
+    }
+    for source in &status.sources {
+        say(&format!("  source '{}' at {}: {}", source.name, source.path, standing(source)));
+    }
+    let target = &status.target;
+    say(&format!("  target {}: {}", target.path, of_target(status)));
+    if let Some(times) = &target.times {
+        let later = [("committed", &times.committed), ("live", &times.live)];
+        let later = later
+            .iter()
+            .filter_map(|(word, time)| time.as_ref().map(|time| format!(", {word} since {time}")));
+        say(&format!("    copying since {}{}", times.copying, later.collect::<String>()));
+    }
+    for verb in &status.can {
+        say(&format!("  can:   cutover {:<12} {}", verb.verb, verb.does));
+    }
+}
+
+fn standing(source: &SourceStatus) -> String {
+    let mut text = match (source.marker, source.directory) {
+        ("none", true) => "open".to_owned(),
+        ("none", false) => "nothing is there".to_owned(),
+        (marker, _) => format!("marker '{marker}'"),
+    };
+    if let Some(attempt) = source.attempt {
+        text += &format!(", attempt {attempt}");
+    }
+    if let Some(retired) = &source.retired {
+        let lock = if source.second_lock { " (second lock set)" } else { "" };
+        text += &format!(", retired store at {retired}{lock}");
+    }
+    if let Some(process) = &source.in_use_by {
+        text += &format!(", in use by {process}");
+    }
+    if let Some(detail) = &source.detail {
+        text += &format!(" ({detail})");
+    }
+    text
+}
+
+fn of_target(status: &Status) -> String {
+    let target = &status.target;
+    let mut text = match target.record {
+        "none" => "no record of this plan".to_owned(),
+        record => record.to_owned(),
+    };
+    if let Some(attempt) = target.attempt {
+        text += &format!(
+            ", attempt {attempt}, {} of {} keyspaces, {} pairs, {} bytes",
+            target.keyspaces_done, target.keyspaces, target.pairs, target.bytes
+        );
+    }
+    text
+}
+
+/// `cutover plan`.
+pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
+    let preview = cutover::preview(plan, &mut Shown::new())?;
+    if json {
+        say_json(&preview)?;
+    } else {
+        tell_preview(&preview);
+    }
+    if preview.refused.is_empty() {
+        return Ok(());
+    }
+    let begun = preview.state == "Contradiction" && preview.needed_bytes.is_none();
+    Err(Stop::silent(if begun { CONTRADICTION } else { REFUSED }))
+}
+
+fn tell_preview(preview: &Preview) {
+    say(&format!("plan '{}': {}", preview.plan, preview.state));
+    for keyspace in &preview.keyspaces {
+        let count = match (keyspace.pairs, keyspace.bytes) {
+            (Some(pairs), Some(bytes)) => format!("{pairs} pairs, {bytes} bytes"),
+            _ => "not counted".to_owned(),
+        };
+        let copied = if keyspace.copied { ", copied" } else { "" };
+        say(&format!(
+            "  {}/{} as {} into {}: {count}{copied}",
+            keyspace.source,
+            keyspace.keyspace,
+            keyspace.mapping,
+            keyspace.tables.join(", ")
+        ));
+    }
+    if let (Some(needed), Some(available)) = (preview.needed_bytes, preview.available_bytes) {
+        say(&format!("  disk: about {needed} bytes needed, {available} free"));
+    }
+    for (number, step) in (1..).zip(&preview.steps) {
+        let mark = if step.irreversible { "  <-- no way back by itself after this" } else { "" };
+        say(&format!("  {number}. {}{mark}", step.text));
+    }
+    if preview.steps.is_empty() && preview.refused.is_empty() {
+        say("  nothing remains to be done");
+    }
+    for reason in &preview.refused {
+        say(&format!("  refused: {reason}"));
+    }
+}

@@ -1,0 +1,267 @@
+//! The verbs that work on a plan's handle.
+
+use crate::arguments::Said;
+use crate::ask::approve;
+use crate::exit::{NEEDS_APPROVAL, Stop, VERIFICATION};
+use crate::progress::Shown;
+use crate::report::{complain, say};
+use cutover::protocol::Contradiction;
+use cutover::{
+    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, open, plan_from_marker,
+    replace_target, ticket,
+};
+
+/// Begins, or goes on with, the migration, to its end. Never reruns.
+pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
+    match open(plan)? {
+        Found::Fresh(handle) => {
+            approve(&whole(plan), yes)?;
+            let migrating = handle.begin_observed(&mut Shown::new())?;
+            settle(finish(run(migrating)?)?)
+        }
+        Found::Migrating(handle) => {
+            approve("this migration has begun: it goes on from where it stopped", yes)?;
+            settle(finish(run(handle)?)?)
+        }
+        Found::Committed(handle) => {
+            approve("the commit point has passed: the tombstones are set now", yes)?;
+            settle(finish(handle)?)
+        }
+        Found::Tombstoned(handle) => settle(handle),
+        Found::RerunAllowed(_) => Err(Stop::new(
+            NEEDS_APPROVAL,
+            "the SQL database is gone, and what was written to it since it went live is in no KV \
+             store; restore it from a backup, or, if it is lost, `cutover rerun` copies the \
+             retired stores once more",
+        )),
+    }
+}
+
+fn whole(plan: &Plan) -> String {
+    let mut text = String::from("this moves, for good:\n");
+    for (name, path) in plan.sources() {
+        text += &format!("  source '{name}' at {}\n", path.display());
+    }
+    text + &format!(
+        "into {}.\nThe stores are sealed first, so every program that uses them must be stopped. \
+         Until the commit point `cutover abort` gives them back.",
+        plan.target().display()
+    )
+}
+
+fn run(migrating: Handle<Migrating>) -> Result<Handle<Committed>, Stop> {
+    Ok(migrating.run(&mut Shown::new())?)
+}
+
+fn finish(committed: Handle<Committed>) -> Result<Handle<Tombstoned>, Stop> {
+    Ok(committed.finish_observed(&mut Shown::new())?)
+}
+
+/// Final tombstones, and the journal mode that the plan asks for.
+fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Stop> {
+    drop(tombstoned.into_sql()?);
+    say("done: the SQL database is live, and every old store has its tombstone");
+    Ok(())
+}
+
+/// Compares both sides with what was recorded while they were copied.
+pub(crate) fn verify(plan: &Plan) -> Result<(), Stop> {
+    match open(plan)? {
+        Found::Tombstoned(mut handle) => match handle.verify(&mut Shown::new()) {
+            Ok(verified) => {
+                for (source, keyspace, pairs) in &verified.keyspaces {
+                    say(&format!("{source}/{keyspace}: {pairs} pairs, as they were copied"));
+                }
+                say(&format!("migration {} is whole", verified.id));
+                Ok(())
+            }
+            Err(error @ Error::Verification(_)) => {
+                complain(&format!("cutover: {error}"));
+                complain(
+                    "note: after the daemon has written to the SQL database, differences there are its own writes",
+                );
+                Err(Stop::silent(VERIFICATION))
+            }
+            Err(error) => Err(error.into()),
+        },
+        Found::Fresh(_) => Err(not_live("Fresh", "run migrate first")),
+        Found::Migrating(_) => Err(not_live("Migrating", "run migrate, which verifies too")),
+        Found::Committed(_) => Err(not_live("Committed", "run migrate, which finishes it")),
+        Found::RerunAllowed(_) => {
+            Err(not_live("RerunAllowed", "restore the SQL database, or run rerun or restore-kv"))
+        }
+    }
+}
+
+fn not_live(state: &str, next: &str) -> Stop {
+    Stop::refused(format!("the plan is in state {state}: there is no live SQL database; {next}"))
+}
+
+/// Goes back, while that is possible.
+pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
+    match open_anyhow(plan, said)? {
+        Found::Fresh(_) => {
+            say("nothing to abort: the KV stores are in use");
+            Ok(())
+        }
+        Found::Migrating(handle) => {
+            approve(
+                if handle.is_rerun() {
+                    "this throws the new copy away; the tombstones stay"
+                } else {
+                    "this throws the copy away and gives every store back as it was sealed"
+                },
+                said.yes,
+            )?;
+            aborted(&handle.abort()?);
+            Ok(())
+        }
+        Found::Committed(handle) => {
+            approve(
+                "the commit point has passed. This throws the verified copy in the SQL database \
+                 away; the stores are given back unless a tombstone stands already",
+                said.yes,
+            )?;
+            aborted(&handle.abort(ticket::AbortCommitted::losing_the_committed_copy())?);
+            Ok(())
+        }
+        Found::Tombstoned(_) => Err(Stop::refused(
+            "the SQL database is live, so there is nothing to abort; go on with it",
+        )),
+        Found::RerunAllowed(_) => Err(Stop::refused(
+            "the tombstones stand and no copy has begun, so there is nothing to abort; run rerun or restore-kv",
+        )),
+    }
+}
+
+fn aborted(aborted: &Aborted) {
+    say(match aborted {
+        Aborted::Fresh(_) => "done: every store is where it was, and can be written again",
+        Aborted::RerunAllowed(_) => {
+            "done: the copy is gone; tombstones stand, so rerun or restore-kv comes next"
+        }
+    });
+}
+
+/// Copies the retired stores once more.
+pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
+    let found = match open(plan) {
+        Err(error) => without_target(plan, error, said)?,
+        Ok(found) => found,
+    };
+    match found {
+        Found::RerunAllowed(handle) => {
+            approve(
+                "this copies the retired stores once more. Every write that was made in the SQL \
+                 database since it went live is lost, and an older copy of it is refused from now on",
+                said.yes,
+            )?;
+            let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
+            settle(finish(run(migrating)?)?)
+        }
+        Found::Migrating(_) | Found::Committed(_) => Err(Stop::refused(
+            "a migration has begun and is not finished; run migrate, which goes on with it",
+        )),
+        Found::Fresh(_) => {
+            Err(Stop::refused("the KV stores are in use, and nothing was ever copied; run migrate"))
+        }
+        Found::Tombstoned(_) => {
+            Err(Stop::refused("the SQL database is live, so there is nothing to rerun; use it"))
+        }
+    }
+}
+
+/// Gives the KV stores back from behind their tombstones.
+pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
+    match open_anyhow(plan, said)? {
+        Found::RerunAllowed(handle) => {
+            approve(
+                "this gives every store back as it was sealed. Every write that was made in the \
+                 SQL database since it went live is lost",
+                said.yes,
+            )?;
+            handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?;
+            say("done: every store is where it was, and can be written again");
+            Ok(())
+        }
+        Found::Fresh(_) => {
+            say("nothing to restore: the KV stores are in use");
+            Ok(())
+        }
+        Found::Migrating(_) | Found::Committed(_) => {
+            Err(Stop::refused("a migration has begun and is not finished; abort it first"))
+        }
+        Found::Tombstoned(_) => Err(Stop::refused(
+            "the SQL database is live; stop its daemon and move it away, only if its writes may be lost",
+        )),
+    }
+}
+
+/// Frees the retired bytes.
+pub(crate) fn reclaim(plan: &Plan, yes: bool) -> Result<(), Stop> {
+    match open(plan)? {
+        Found::Tombstoned(handle) => {
+            approve(
+                "this deletes the retired stores. No rerun and no way back to the KV stores is \
+                 possible after it; the markers stay",
+                yes,
+            )?;
+            drop(handle.reclaim(ticket::Reclaim::losing_the_way_back())?);
+            say("done: the retired bytes are freed");
+            Ok(())
+        }
+        Found::Fresh(_) => Err(not_live("Fresh", "nothing was retired")),
+        Found::Migrating(_) => Err(not_live("Migrating", "run migrate first")),
+        Found::Committed(_) => Err(not_live("Committed", "run migrate first")),
+        Found::RerunAllowed(_) => {
+            Err(not_live("RerunAllowed", "the retired stores hold all that is left, so they stay"))
+        }
+    }
+}
+
+/// Opens the plan; where the markers name other sources, the plan that they name.
+fn open_anyhow(plan: &Plan, said: Said) -> Result<Found, Stop> {
+    match open(plan) {
+        Err(Error::Contradiction(told)) => {
+            let Contradiction::OtherSources(source) = told.contradiction else {
+                return without_target(plan, Error::Contradiction(told), said);
+            };
+            let Some((_, path)) = plan.sources().nth(source) else {
+                return Err(Error::Contradiction(told).into());
+            };
+            let marked = plan_from_marker(path)?;
+            let names: Vec<&str> = marked.sources().map(|(name, _)| name).collect();
+            say(&format!(
+                "the markers name other sources than the plan; this works on theirs: {}",
+                names.join(", ")
+            ));
+            open(&marked).or_else(|error| without_target(&marked, error, said))
+        }
+        found => Ok(found?),
+    }
+}
+
+/// Where the operator has said that the SQL database is lost, points the markers at the plan's.
+fn without_target(plan: &Plan, error: Error, said: Said) -> Result<Found, Stop> {
+    let lost = matches!(
+        &error,
+        Error::Contradiction(told) if matches!(
+            told.contradiction,
+            Contradiction::ClaimMissing
+                | Contradiction::ClaimOfAnotherMigration
+                | Contradiction::TargetElsewhere
+        )
+    );
+    if !lost || !said.target_lost {
+        return Err(error.into());
+    }
+    approve(
+        &format!(
+            "{error}\nYou say that it is lost. The SQL database that the markers name, and every \
+             write in it, is given up, and the markers name {} from now on",
+            plan.target().display()
+        ),
+        said.yes,
+    )?;
+    Ok(replace_target(plan, ticket::ReplaceTarget::losing_the_database_for_good())?)
+}
