@@ -7,6 +7,7 @@ mod copying;
 mod fence;
 mod record;
 mod target;
+mod untouched;
 
 pub(crate) use claim::ClaimFile;
 pub(crate) use connection::StepError;

@@ -116,7 +116,7 @@ impl Target {
         TargetLook::None
     }
 
-    fn classify(&self, error: &rusqlite::Error) -> Cause {
+    pub(super) fn classify(&self, error: &rusqlite::Error) -> Cause {
         use rusqlite::Error as Sql;
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
@@ -141,39 +141,6 @@ impl Target {
 
     fn connect(&self) -> Result<Connection, Cause> {
         connection::open(&self.path, false)
-    }
-
-    /// Reads without touching: directly where no other file belongs to the database, and from a
-    /// copy in a temporary folder where a journal would have to be played back first.
-    fn look_only<T>(&self, read: &dyn Fn(&Connection) -> Result<T, Cause>) -> Result<T, Cause> {
-        use rusqlite::OpenFlags;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let failed = |error: rusqlite::Error| self.classify(&error);
-        let beside = |suffix: &str| {
-            let path = disk::with_suffix(&self.path, suffix);
-            Ok::<_, Cause>(disk::metadata(&path)?.is_some_and(|m| m.len() > 0).then_some(path))
-        };
-        let journals: Vec<PathBuf> =
-            [beside("-journal")?, beside("-wal")?].into_iter().flatten().collect();
-        if journals.is_empty() {
-            let uri = format!("file:{}?immutable=1", percent_encode(&self.path));
-            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-            return read(&Connection::open_with_flags(uri, flags).map_err(failed)?);
-        }
-        let folder =
-            tempfile::tempdir().map_err(Cause::io("create a folder in", &std::env::temp_dir()))?;
-        let copy = folder.path().join("copy");
-        let copy_to = |from: &Path, to: &Path| {
-            std::fs::copy(from, to).map(drop).map_err(Cause::io("copy", from))
-        };
-        copy_to(&self.path, &copy)?;
-        for (suffix, journal) in ["-journal", "-wal"].iter().filter_map(|suffix| {
-            let path = disk::with_suffix(&self.path, suffix);
-            journals.contains(&path).then_some((suffix, path))
-        }) {
-            copy_to(&journal, &disk::with_suffix(&copy, suffix))?;
-        }
-        read(&Connection::open(&copy).map_err(failed)?)
     }
 
     /// Reads with `read` and changes nothing on disk; none where there is no file.
@@ -428,19 +395,4 @@ pub(super) fn check_tables(
         }
     }
     Ok(())
-}
-
-/// A path as a URI takes it.
-fn percent_encode(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str()
-        .as_bytes()
-        .iter()
-        .map(|&byte| match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
