@@ -682,9 +682,12 @@ fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error {
 fn hints(places: &Places, stage: Stage) -> Hints {
     let command = |verb: &str| {
         let mut words = format!("cutover {verb} --name {}", shell_quote(places.plan.name()));
-        for site in &places.sites {
-            let source = format!("{}={}", site.name, site.path.display());
-            words += &[" --source ", &shell_quote(&source)].concat();
+        for (site, source) in places.sites.iter().zip(&places.plan.inner.sources) {
+            let named = format!("{}={}", site.name, site.path.display());
+            words += &[" --source ", &shell_quote(&named)].concat();
+            if source.may_be_missing {
+                words += &[" --may-be-missing ", &shell_quote(&site.name)].concat();
+            }
         }
         let target = places.target.path.display().to_string();
         words + " --target " + &shell_quote(&target)
