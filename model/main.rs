@@ -3,6 +3,7 @@
 #![allow(warnings, reason = "the tests that use what is shared follow")]
 
 mod child;
+mod command;
 mod common;
 mod crash;
 mod daemon;

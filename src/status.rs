@@ -125,17 +125,24 @@ pub struct Verb {
 pub fn status(plan: &Plan) -> Result<Status, Error> {
     let mut last = look(plan);
     for _ in 1..LOOKS_MAX {
-        // A process at work moves from step to step between the parts of one look.
         if last.state != CONTRADICTION {
-            break;
+            return Ok(last);
         }
         std::thread::sleep(LOOKS_APART);
         let again = look(plan);
         let settled = again == last;
         last = again;
-        if settled && last.worked_on_by.is_none() {
-            break;
+        if settled {
+            return Ok(last);
         }
+    }
+    if last.state == CONTRADICTION
+        && let Some(process) = &last.worked_on_by
+    {
+        // It moves from step to step between the parts of one look.
+        last.what = Some(format!("{process} works on it, so no two looks show the same"));
+        last.next = Some("wait until it ends and look again".to_owned());
+        last.can = Vec::new();
     }
     Ok(last)
 }

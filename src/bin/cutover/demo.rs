@@ -71,15 +71,15 @@ fn fill(path: &Path, keyspace: &str, pairs: u32) -> Result<(), Stop> {
 }
 
 fn plan_text() -> String {
-    let mut text = String::from(
-        "# The plan of the demo. Paths begin at this file's folder.\nname = \"demo\"\ntarget = \"daemon.sqlite\"\n",
-    );
-    for (name, keyspace, _) in STORES {
-        text += &format!(
+    let sources = STORES.map(|(name, keyspace, _)| {
+        format!(
             "\n[[source]]\nname = \"{name}\"\npath = \"{name}\"\ntables = {{ {keyspace} = \"{name}\" }}\n"
-        );
-    }
-    text
+        )
+    });
+    format!(
+        "# The plan of the demo. Paths begin at this file's folder.\nname = \"demo\"\ntarget = \"daemon.sqlite\"\n{}",
+        sources.concat()
+    )
 }
 
 fn migrate(plan: &Plan) -> Result<(), Stop> {

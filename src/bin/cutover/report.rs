@@ -66,40 +66,32 @@ fn tell_status(status: &Status) {
 }
 
 fn standing(source: &SourceStatus) -> String {
-    let mut text = match (source.marker, source.directory) {
+    let marker = match (source.marker, source.directory) {
         ("none", true) => "open".to_owned(),
         ("none", false) => "nothing is there".to_owned(),
         (marker, _) => format!("marker '{marker}'"),
     };
-    if let Some(attempt) = source.attempt {
-        text += &format!(", attempt {attempt}");
-    }
-    if let Some(retired) = &source.retired {
-        let lock = if source.second_lock { " (second lock set)" } else { "" };
-        text += &format!(", retired store at {retired}{lock}");
-    }
-    if let Some(process) = &source.in_use_by {
-        text += &format!(", in use by {process}");
-    }
-    if let Some(detail) = &source.detail {
-        text += &format!(" ({detail})");
-    }
-    text
+    let lock = if source.second_lock { " (second lock set)" } else { "" };
+    let words = [
+        Some(marker),
+        source.attempt.map(|attempt| format!("attempt {attempt}")),
+        source.retired.as_ref().map(|retired| format!("retired store at {retired}{lock}")),
+        source.in_use_by.as_ref().map(|process| format!("in use by {process}")),
+        source.detail.clone(),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn of_target(status: &Status) -> String {
     let target = &status.target;
-    let mut text = match target.record {
-        "none" => "no record of this plan".to_owned(),
-        record => record.to_owned(),
-    };
-    if let Some(attempt) = target.attempt {
-        text += &format!(
-            ", attempt {attempt}, {} of {} keyspaces, {} pairs, {} bytes",
+    match (target.record, target.attempt) {
+        ("none", _) => "no record of this plan".to_owned(),
+        (record, None) => record.to_owned(),
+        (record, Some(attempt)) => format!(
+            "{record}, attempt {attempt}, {} of {} keyspaces, {} pairs, {} bytes",
             target.keyspaces_done, target.keyspaces, target.pairs, target.bytes
-        );
+        ),
     }
-    text
 }
 
 /// `cutover plan`.

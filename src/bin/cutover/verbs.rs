@@ -38,13 +38,13 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
 }
 
 fn whole(plan: &Plan) -> String {
-    let mut text = String::from("this moves, for good:\n");
-    for (name, path) in plan.sources() {
-        text += &format!("  source '{name}' at {}\n", path.display());
-    }
-    text + &format!(
-        "into {}.\nThe stores are sealed first, so every program that uses them must be stopped. \
-         Until the commit point `cutover abort` gives them back.",
+    let sources = plan.sources();
+    let sources: Vec<String> =
+        sources.map(|(name, path)| format!("  source '{name}' at {}", path.display())).collect();
+    format!(
+        "this moves, for good:\n{}\ninto {}.\nThe stores are sealed first, so every program that uses \
+         them must be stopped. Until the commit point `cutover abort` gives them back.",
+        sources.join("\n"),
         plan.target().display()
     )
 }
