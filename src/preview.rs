@@ -7,7 +7,7 @@ use crate::observer::{Observer, Phase, Progress};
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
-use crate::protocol::{RecordStage, Stage, State, VersionFile};
+use crate::protocol::{Stage, State, VersionFile};
 use crate::sql::{Access, Target};
 use crate::status::{CONTRADICTION, Status, status};
 use serde::Serialize;
@@ -312,8 +312,7 @@ fn from_the_copy(places: &Places, copied: Option<bool>) -> Vec<PreviewStep> {
     steps.push(step(format!("re-read {target} and compare it with what was copied")));
     steps.push(PreviewStep {
         text: format!(
-            "{}: commit; until here `cutover abort` gives the stores back as they were",
-            RecordStage::Committed.word()
+            "commit in {target}; until here `cutover abort` gives the stores back as they were"
         ),
         irreversible: true,
     });

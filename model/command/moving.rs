@@ -1,0 +1,191 @@
+//! The verbs that change something: each edge, each exit code, each ticket.
+
+use super::{Daemon, code, cutover, text, unchanged};
+use crate::child;
+use crate::common::{Pairs, snapshot, write_store};
+use std::fs;
+
+#[test]
+fn a_change_without_a_yes_and_without_a_terminal_ends_with_5_and_changes_nothing() {
+    let fresh = Daemon::new();
+    let before = snapshot(&fresh.folder);
+    let said = fresh.ends("migrate", &[], 5);
+    assert!(text(&said.stdout).contains("source 'accounts' at"), "it says what will happen");
+    assert!(text(&said.stderr).contains("--yes"));
+    unchanged(&fresh.folder, &before);
+    for (state, verbs) in
+        [("Migrating", vec!["abort", "migrate"]), ("Committed", vec!["abort", "migrate"])]
+    {
+        let daemon = Daemon::left_at(state);
+        for verb in verbs {
+            daemon.ends(verb, &[], 5);
+            assert_eq!(daemon.state(), state);
+        }
+    }
+    fresh.ends("migrate", &["--yes"], 0);
+    fresh.ends("reclaim", &[], 5);
+    fs::remove_file(fresh.target()).expect("removes");
+    for verb in ["rerun", "restore-kv"] {
+        fresh.ends(verb, &[], 5);
+        assert_eq!(fresh.state(), "RerunAllowed");
+    }
+}
+
+#[test]
+fn a_whole_life_migrate_verify_lose_rerun_reclaim() {
+    let daemon = Daemon::new();
+    daemon.ends("verify", &[], 3);
+    daemon.ends("rerun", &["--yes"], 3);
+    daemon.ends("reclaim", &["--yes"], 3);
+    assert_eq!(daemon.state(), "Fresh");
+    daemon.ends("migrate", &["--yes"], 0);
+    assert_eq!(daemon.state(), "Tombstoned");
+    daemon.is_whole_in_sql();
+    let said = text(&daemon.ends("verify", &[], 0).stdout);
+    assert!(said.contains("sessions/second: 20 pairs"), "{said}");
+    daemon.ends("migrate", &["--yes"], 0);
+    daemon.ends("abort", &["--yes"], 3);
+    daemon.ends("rerun", &["--yes"], 3);
+    daemon.ends("restore-kv", &["--yes"], 3);
+    fs::remove_file(daemon.target()).expect("removes");
+    assert_eq!(daemon.state(), "RerunAllowed");
+    let said = daemon.ends("migrate", &["--yes"], 5);
+    assert!(text(&said.stderr).contains("cutover rerun"));
+    daemon.ends("verify", &[], 3);
+    daemon.ends("reclaim", &["--yes"], 3);
+    daemon.ends("rerun", &["--yes"], 0);
+    daemon.is_whole_in_sql();
+    daemon.ends("reclaim", &["--yes"], 0);
+    assert!(!daemon.path("accounts.retired").exists());
+    assert_eq!(daemon.status()["sources"][0]["marker"], "reclaimed");
+    daemon.ends("verify", &[], 0);
+    daemon.is_whole_in_sql();
+}
+
+#[test]
+fn the_stores_come_back_whole_from_every_state_that_has_a_way_back() {
+    for state in ["Migrating", "Committed"] {
+        let daemon = Daemon::left_at(state);
+        daemon.ends("restore-kv", &["--yes"], 3);
+        daemon.ends("abort", &["--yes"], 0);
+        assert_eq!(daemon.state(), "Fresh");
+        daemon.ends("abort", &["--yes"], 0);
+        daemon.is_whole_in_kv();
+    }
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    fs::remove_file(daemon.target()).expect("removes");
+    daemon.ends("abort", &["--yes"], 3);
+    daemon.ends("restore-kv", &["--yes"], 0);
+    daemon.ends("restore-kv", &["--yes"], 0);
+    daemon.is_whole_in_kv();
+}
+
+#[test]
+fn migrate_goes_on_from_where_a_kill_left_it() {
+    for state in ["Migrating", "Committed"] {
+        let daemon = Daemon::left_at(state);
+        // The killed process had another chunk size, which is no part of the plan's identity.
+        daemon.ends("migrate", &["--yes"], 0);
+        daemon.is_whole_in_sql();
+    }
+}
+
+#[test]
+fn a_difference_in_sql_ends_verify_with_6_and_names_the_daemons_own_writes() {
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    assert!(child::plain_sqlite_writes(&daemon.target(), "accounts_first"));
+    let said = text(&daemon.ends("verify", &[], 6).stderr);
+    assert!(said.contains("20 pairs expected and 21 found"), "{said}");
+    assert!(said.contains("differences there are its own writes"), "{said}");
+}
+
+#[test]
+fn a_contradiction_ends_with_4_and_status_shows_it_whole() {
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    write_store(&daemon.path("elsewhere"), &Pairs::new());
+    fs::remove_file(daemon.path("accounts")).expect("removes");
+    fs::rename(daemon.path("elsewhere"), daemon.path("accounts")).expect("renames");
+    let before = snapshot(&daemon.folder);
+    for verb in ["status", "plan", "verify"] {
+        daemon.ends(verb, &[], 4);
+    }
+    for verb in ["migrate", "abort", "rerun", "restore-kv", "reclaim"] {
+        daemon.ends(verb, &["--yes"], 4);
+    }
+    unchanged(&daemon.folder, &before);
+    let status = daemon.status();
+    assert_eq!(status["state"], "Contradiction");
+    assert!(status["what"].as_str().expect("what").contains("accounts"));
+    assert!(status["next"].as_str().is_some());
+    assert_eq!(status["sources"][0]["directory"], true);
+    assert_eq!(status["sources"][1]["marker"], "final");
+}
+
+#[test]
+fn abort_and_restore_work_on_the_markers_own_list_of_sources() {
+    let other = |daemon: &Daemon, verb: &str, more: &[&str]| {
+        let accounts = format!("accounts={}", daemon.path("accounts").display());
+        let third = format!("third={}", daemon.path("third").display());
+        let target = daemon.target().display().to_string();
+        let mut words = vec![verb, "--name", "small", "--source", &accounts, "--source", &third];
+        words.extend(["--may-be-missing", "third", "--target", &target]);
+        words.extend(more);
+        cutover(&words)
+    };
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    fs::remove_file(daemon.target()).expect("removes");
+    assert_eq!(code(&other(&daemon, "status", &[])), 4);
+    assert_eq!(code(&other(&daemon, "migrate", &["--yes"])), 4);
+    assert_eq!(code(&other(&daemon, "restore-kv", &[])), 5);
+    let output = other(&daemon, "restore-kv", &["--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("accounts, sessions"));
+    assert_eq!(daemon.state(), "Fresh");
+    daemon.is_whole_in_kv();
+    assert!(!daemon.path("third").exists());
+    // And before the commit point.
+    let daemon = Daemon::left_at("Committed");
+    assert_eq!(code(&other(&daemon, "abort", &["--yes"])), 0);
+    daemon.is_whole_in_kv();
+}
+
+#[test]
+fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_so() {
+    for (verb, in_sql) in [("rerun", true), ("restore-kv", false)] {
+        let daemon = Daemon::new();
+        daemon.ends("migrate", &["--yes"], 0);
+        fs::remove_file(daemon.target()).expect("removes");
+        fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
+        daemon.ends("status", &[], 4);
+        let told = daemon.ends(verb, &["--yes"], 4);
+        assert!(text(&told.stderr).contains("--target-lost"));
+        daemon.ends(verb, &["--target-lost"], 5);
+        daemon.ends(verb, &["--target-lost", "--yes"], 0);
+        if in_sql { daemon.is_whole_in_sql() } else { daemon.is_whole_in_kv() }
+    }
+    let daemon = Daemon::left_at_marker("sessions");
+    fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
+    daemon.ends("abort", &["--yes"], 4);
+    daemon.ends("abort", &["--target-lost", "--yes"], 0);
+    daemon.is_whole_in_kv();
+}
+
+#[test]
+fn a_step_that_fails_part_way_ends_with_7_and_the_next_run_finishes_it() {
+    let daemon = Daemon::left_at("Committed");
+    // A folder that is not empty, where the tombstone is to be written, can't be removed.
+    let marker = fs::read_to_string(daemon.path("accounts")).expect("a marker");
+    let id = marker.split("\"id\":\"").nth(1).expect("an id").split('"').next().expect("an id");
+    let in_the_way = daemon.path(&format!("accounts.cutover-{id}"));
+    let _ = fs::remove_file(&in_the_way);
+    fs::create_dir_all(in_the_way.join("full")).expect("a folder");
+    let output = daemon.ends("migrate", &["--yes"], 7);
+    assert!(text(&output.stderr).contains("run it again"), "{}", text(&output.stderr));
+    fs::remove_dir_all(&in_the_way).expect("removes");
+    daemon.ends("migrate", &["--yes"], 0);
+    daemon.is_whole_in_sql();
+}
