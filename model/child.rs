@@ -2,7 +2,7 @@
 //! or as one that is killed at a fault point.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Tells the binary which part it plays: words divided by the unit separator.
 const ENVIRONMENT: &str = "CUTOVER_TEST_CHILD";
@@ -21,11 +21,6 @@ pub fn command(words: &[&str]) -> Command {
 /// Runs a part to its end.
 pub fn run(words: &[&str]) -> Output {
     command(words).output().expect("a child process")
-}
-
-/// Starts a part, its output piped.
-pub fn spawn(words: &[&str]) -> Child {
-    command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a child process")
 }
 
 /// Whether a stock fjall program, in a process of its own, can open or create a database at `path`

@@ -1,6 +1,14 @@
 //! Tests of the whole: real fjall, real SQLite, real files and real processes.
 
-#![allow(warnings, reason = "the tests that use what is shared follow")]
+#![allow(unreachable_pub, reason = "what the tests share is public among them")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::redundant_closure_for_method_calls,
+    clippy::unwrap_used,
+    reason = "a helper fails as a test does, and plans read as users write them"
+)]
 
 mod child;
 mod command;
