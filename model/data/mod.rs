@@ -1,5 +1,6 @@
 //! Every pair arrives once and reads back the same, and nothing else in the target changes.
 
+mod cancelling;
 mod fence;
 mod mapping;
 pub mod memory;

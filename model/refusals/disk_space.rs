@@ -24,15 +24,13 @@ fn a_disk_without_room_for_the_copy_is_refused_before_anything_is_changed() {
     );
 }
 
-#[test]
-fn a_disk_that_fills_up_half_way_leaves_a_state_that_goes_on_when_it_has_room() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let disk = Mount::memory(folder.path(), 4 * 1024);
+/// Stores on `disk`, and their plan: the first is far smaller than its rows are.
+fn compressed_stores(folder: &Path) -> (BTreeMap<Vec<u8>, Vec<u8>>, Plan) {
     let pairs: BTreeMap<Vec<u8>, Vec<u8>> = (0..2000_u32)
         .map(|i| (i.to_be_bytes().to_vec(), vec![i.to_le_bytes()[0]; 8 * 1024]))
         .collect();
     {
-        let accounts = folder.path().join("accounts");
+        let accounts = folder.join("accounts");
         let database = fjall::Database::builder(accounts).open().expect("a new store");
         let compressed = || {
             let policy = CompressionPolicy::all(fjall::CompressionType::Lz4);
@@ -48,9 +46,16 @@ fn a_disk_that_fills_up_half_way_leaves_a_state_that_goes_on_when_it_has_room() 
         drop(keyspace);
         database.persist(fjall::PersistMode::SyncAll).expect("persists");
     }
-    crate::common::write_store(&folder.path().join("sessions"), &crate::common::small_store(2, 20));
-    let plan = small_plan_builder(folder.path()).chunk_bytes(256 * 1024).build().expect("a plan");
+    crate::common::write_store(&folder.join("sessions"), &crate::common::small_store(2, 20));
+    let plan = small_plan_builder(folder).chunk_bytes(256 * 1024).build().expect("a plan");
+    (pairs, plan)
+}
 
+#[test]
+fn a_disk_that_fills_up_half_way_leaves_a_state_that_goes_on_when_it_has_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Mount::memory(folder.path(), 4 * 1024);
+    let (pairs, plan) = compressed_stores(folder.path());
     for _ in 0..2 {
         let error = cutover::sql(&plan, &mut ()).expect_err("the disk fills up");
         // SQLite finds it out while it writes a row, or only while it commits.
@@ -68,4 +73,18 @@ fn a_disk_that_fills_up_half_way_leaves_a_state_that_goes_on_when_it_has_room() 
     disk.grow(64 * 1024);
     drop(cutover::sql(&plan, &mut ()).expect("it has room now"));
     assert_eq!(read_table(&folder.path().join("target.sqlite"), "accounts_k"), pairs);
+}
+
+#[test]
+fn a_disk_that_filled_up_can_be_left_by_going_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _disk = Mount::memory(folder.path(), 4 * 1024);
+    let (_, plan) = compressed_stores(folder.path());
+    let before = crate::common::read_store(&folder.path().join("sessions"));
+    cutover::sql(&plan, &mut ()).expect_err("the disk fills up");
+    let stores = cutover::kv(&plan).expect("rolled back");
+    assert!(stores.rolled_back());
+    drop(stores);
+    assert_eq!(crate::common::read_store(&folder.path().join("sessions")), before);
+    assert!(!folder.path().join("target.sqlite.cutover").exists());
 }
