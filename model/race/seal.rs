@@ -134,8 +134,8 @@ fn migrate_under_openers(suspend: bool) -> usize {
 }
 
 /// One migration of stores that are missing when it begins, and that openers create from `delay`
-/// after the first step on. Returns whether they came before the seals.
-fn migrate_under_creators(delay: Duration) -> bool {
+/// after the first step on, the seals from `head_start` on. Returns whether any store was created.
+fn migrate_under_creators(delay: Duration, head_start: Duration) -> bool {
     let (folder, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let plan = plan(folder.path());
     let start = || {
@@ -146,6 +146,7 @@ fn migrate_under_creators(delay: Duration) -> bool {
         let mut starting = None;
         let migrating = begin(&plan, &mut || {
             starting.get_or_insert_with(|| scope.spawn(start));
+            thread::sleep(head_start);
         });
         let sealed = now();
         go_live(migrating, &plan);
@@ -182,9 +183,12 @@ fn i1_i3_openers_that_were_suspended_inside_open_do_not_write_when_they_wake() {
 
 #[test]
 fn i1_i3_openers_that_create_a_missing_store_race_with_its_seal() {
-    let rounds = (0..16).map(|round| migrate_under_creators(Duration::from_millis(2 * round)));
-    let created = rounds.filter(|created| *created).count();
-    assert!((1..16).contains(&created), "one side won all: {created} of 16 were created");
+    let (none, sure) = (Duration::ZERO, Duration::from_millis(300));
+    assert!(migrate_under_creators(none, sure), "the openers came first");
+    for delay in 0..14 {
+        migrate_under_creators(Duration::from_millis(2 * delay), none);
+    }
+    assert!(!migrate_under_creators(sure, none), "the seals came first");
 }
 
 /// A name that is free for an instant is enough: a stock open creates a store there.
