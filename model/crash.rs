@@ -6,9 +6,9 @@ mod fail;
 mod kill;
 
 use crate::common::{
-    SOURCES, copy_tree, read_store, read_table, small_daemon, small_plan, small_store,
+    SOURCES, copy_tree, read_store, read_table, small_daemon, small_plan_builder, small_store,
 };
-use cutover::{Error, Found, Observer, Progress, ticket};
+use cutover::{Error, Found, Observer, Plan, Progress, ticket};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -55,6 +55,20 @@ const STORIES: [(&str, Story); 9] = [
 fn story(name: &str) -> Story {
     STORIES.iter().find(|(found, _)| *found == name).expect("a story").1
 }
+
+/// A source that may be missing, and is.
+const MISSING: &str = "absent";
+
+/// The small daemon's plan, with a source more.
+fn plan(folder: &Path) -> Plan {
+    small_plan_builder(folder)
+        .source(MISSING, folder.join(MISSING), |s| s.may_be_missing().every_keyspace())
+        .build()
+        .expect("a plan")
+}
+
+/// How the name of a claim that was not finished begins.
+const CLAIM_LEFT_OVER: &str = "target.sqlite.cutover-";
 
 /// A folder at one path for all of a story's runs, since markers name it, and how it began.
 struct Place {
@@ -117,7 +131,7 @@ impl Observer for StopEarly {
 
 /// What a daemon, or its operator, does at a start. Done once more, it goes on from where it was.
 pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
-    let plan = &small_plan(folder);
+    let plan = &plan(folder);
     match act {
         "sql" => drop(cutover::sql(plan, &mut ())?),
         "kv" => drop(cutover::kv(plan)?),
@@ -198,7 +212,7 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Finishes, and is killed as soon as one of the two tombstones stands.
+/// Finishes, and is killed as soon as one of the tombstones stands.
 fn half_set(folder: &Path) {
     let tombstones = || {
         let text = SOURCES.map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
@@ -258,7 +272,7 @@ fn at_most_one_writer(place: &Place, after: &str) -> bool {
     let live = target.exists() && recorded(&target).as_deref() == Some("live");
     let sql = target.exists() && plain_writes(&target);
     assert_eq!(sql, live, "the target can be written without being live, or not, after {after}");
-    for source in SOURCES {
+    for source in SOURCES.into_iter().chain([MISSING]) {
         let path = copy.join(source);
         let marker = path.is_file();
         let kv = stock_writes(&path);
@@ -274,10 +288,11 @@ fn ended(place: &Place, end: End, after: &str) {
     let target = folder.join("target.sqlite");
     let sql = at_most_one_writer(place, after);
     assert_eq!(sql, end == End::Sql, "after {after}");
-    let found = cutover::open(&small_plan(folder)).expect("a state");
+    let found = cutover::open(&plan(folder)).expect("a state");
     match end {
         End::Sql => {
             assert!(matches!(found, Found::Tombstoned(_)), "{found:?} after {after}");
+            assert!(folder.join(MISSING).is_file(), "{MISSING} is free after {after}");
             for (seed, source) in (1..).zip(SOURCES) {
                 for (keyspace, pairs) in small_store(seed, 20) {
                     let table = read_table(&target, &format!("{source}_{keyspace}"));
@@ -295,7 +310,7 @@ fn ended(place: &Place, end: End, after: &str) {
             }
         }
     }
-    let retired = if end == End::Sql { "accounts.retired sessions.retired" } else { "" };
+    let retired = if end == End::Sql { "absent accounts.retired sessions.retired" } else { "" };
     let known: BTreeSet<&str> = ["accounts", "sessions", "target.sqlite"]
         .into_iter()
         .chain(retired.split_whitespace())
@@ -303,7 +318,7 @@ fn ended(place: &Place, end: End, after: &str) {
         .collect();
     for name in names(folder).keys() {
         // A claim that was not finished is removed when the next migration claims the target.
-        let claim = end == End::Kv && name.starts_with("target.sqlite.cutover-");
+        let claim = end == End::Kv && name.starts_with(CLAIM_LEFT_OVER);
         assert!(claim || known.contains(name.as_str()), "{name} is left over after {after}");
     }
 }

@@ -1,6 +1,8 @@
 //! SIGKILL at every fault point, and again at fault points of the start that recovers.
 
-use super::{End, Place, SOURCES, Story, at_most_one_writer, ended, play, story};
+use super::{
+    CLAIM_LEFT_OVER, End, Place, SOURCES, Story, at_most_one_writer, ended, names, play, story,
+};
 use crate::child;
 use cutover::fault::{ENVIRONMENT, arm, passed};
 use cutover::{Cause, Error};
@@ -31,8 +33,8 @@ fn points(act: &str, folder: &Path) -> Vec<&'static str> {
     points
 }
 
-/// How many of the double kills are tried.
-fn samples() -> usize {
+/// How many of the double kills are tried for a migration; other sampled sweeps follow it.
+pub(super) fn samples() -> usize {
     std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
@@ -125,7 +127,8 @@ fn i3_after_a_kill_at_any_point_of_a_migration_the_stores_come_back_or_are_refus
         assert!(end == End::Sql || ends[1] == 0, "{after}");
         ends[usize::from(end == End::Sql)] += 1;
         ended(&place, end, &after);
-        if end == End::Kv && at % 8 < 3 {
+        let unfinished = names(&place.folder).keys().any(|name| name.starts_with(CLAIM_LEFT_OVER));
+        if end == End::Kv && (unfinished || at % 16 == 0) {
             play("sql", &place.folder).unwrap_or_else(|error| panic!("{after}, sql: {error}"));
             ended(&place, End::Sql, &format!("{after}, then sql"));
         }
