@@ -67,6 +67,13 @@ impl Daemon {
         self.path("target.sqlite")
     }
 
+    /// Where the next marker of a source is written: a folder that is not empty can't be removed.
+    fn in_the_way_of(&self, source: &str) -> PathBuf {
+        let marker = std::fs::read_to_string(self.path(source)).expect("a marker");
+        let id = marker.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        self.path(&format!("{source}.cutover-{}", id.expect("an id")))
+    }
+
     fn words(&self, verb: &str, more: &[&str]) -> Vec<String> {
         let mut words = vec![verb.to_owned(), "--name".to_owned(), "small".to_owned()];
         for name in SOURCES {

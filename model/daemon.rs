@@ -75,7 +75,7 @@ impl Daemon {
     }
 }
 
-pub const CANCELLED: &str = "stopped part-way while it wanted to copy, and nothing is lost: cancelled on request; then run it again";
+pub const CANCELLED: &str = "stopped part-way and nothing is lost; could not copy: cancelled on request; run this again to go on";
 
 /// A copy of a file or a folder.
 pub struct Kept {

@@ -13,9 +13,7 @@ pub enum Error {
     #[error(transparent)]
     Refused(Cause),
     /// Something was done and the rest was not; the next start, or the same call, goes on.
-    #[error(
-        "stopped part-way while it wanted to {step}, and nothing is lost: {cause}; then run it again"
-    )]
+    #[error("stopped part-way and nothing is lost; could not {step}: {cause}")]
     Interrupted {
         /// What was being done.
         step: &'static str,
@@ -257,7 +255,7 @@ pub enum Cause {
     #[error("the record in {} is not the one that was read before; run this again", .0.display())]
     RecordChanged(PathBuf),
     /// The observer asked to stop.
-    #[error("cancelled on request")]
+    #[error("cancelled on request; run this again to go on")]
     Cancelled,
     /// What was asked for does not fit the state.
     #[error("the plan is in state {state}: {why}; {next}")]

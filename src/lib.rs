@@ -14,6 +14,7 @@ pub mod fault;
 mod fault;
 mod from_marker;
 mod handle;
+mod hints;
 mod kv;
 mod look;
 mod observer;
@@ -23,6 +24,8 @@ mod preview;
 pub mod protocol;
 mod sql;
 mod status;
+mod steps;
+mod stores;
 
 pub use copy::{Blobs, Mapping, MappingError, Rows, Table, Visit, quote};
 pub use error::{Cause, Error, Failed};

@@ -118,6 +118,11 @@ impl Plan {
         &self.inner.target
     }
 
+    /// Whether it makes nothing but a blob table of each keyspace.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.inner.sources.iter().all(Source::is_plain)
+    }
+
     /// The sources' names and paths, as they were given, in the plan's order.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.inner.sources.iter().map(|source| (source.name.as_str(), source.path.as_path()))
@@ -261,6 +266,15 @@ impl SourceBuilder {
 }
 
 impl Source {
+    /// Whether every keyspace becomes the blob table that it would become by itself.
+    fn is_plain(&self) -> bool {
+        self.left_out.is_empty()
+            && self.keyspaces.iter().all(|keyspace| {
+                let own = Blobs::new(blob_table(&self.name, &keyspace.name));
+                keyspace.mapping.name() == own.name() && keyspace.mapping.tables() == own.tables()
+            })
+    }
+
     /// Where each of the store's keyspaces goes, in the order of copying: those that the plan names
     /// first, in its order, then the others by name.
     pub(crate) fn resolve(&self, found: &[String]) -> Result<Vec<Keyspace>, Cause> {

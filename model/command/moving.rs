@@ -177,14 +177,11 @@ fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_
 #[test]
 fn a_step_that_fails_part_way_ends_with_7_and_the_next_run_finishes_it() {
     let daemon = Daemon::left_at("Committed");
-    // A folder that is not empty, where the tombstone is to be written, can't be removed.
-    let marker = fs::read_to_string(daemon.path("accounts")).expect("a marker");
-    let id = marker.split("\"id\":\"").nth(1).expect("an id").split('"').next().expect("an id");
-    let in_the_way = daemon.path(&format!("accounts.cutover-{id}"));
+    let in_the_way = daemon.in_the_way_of("accounts");
     let _ = fs::remove_file(&in_the_way);
     fs::create_dir_all(in_the_way.join("full")).expect("a folder");
     let output = daemon.ends("migrate", &["--yes"], 7);
-    assert!(text(&output.stderr).contains("run it again"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("run this again"), "{}", text(&output.stderr));
     fs::remove_dir_all(&in_the_way).expect("removes");
     daemon.ends("migrate", &["--yes"], 0);
     daemon.is_whole_in_sql();

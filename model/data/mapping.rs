@@ -233,3 +233,51 @@ fn a_mapping_that_loses_a_pair_is_found_out_before_the_commit_point() {
     assert_eq!((mismatch.expected_pairs, mismatch.found_pairs), (3, 2));
     drop(migrating_handle(&plan).abort().expect("it can still go back"));
 }
+
+/// Before there is a record nothing else tells that the plan has tables of its own. The operator's
+/// command, which knows none but blob tables, would have filled those and gone live.
+#[test]
+fn a_plan_with_tables_of_its_own_is_not_gone_on_with_as_one_of_blob_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "eve");
+    let own = plan(folder.path(), None);
+    drop(fresh_handle(&own).begin().expect("begins"));
+    let marker = std::fs::read_to_string(folder.path().join("accounts")).expect("a marker");
+    let line = |label: &str| {
+        let found = marker.lines().find(|line| line.starts_with(label));
+        found.unwrap_or_else(|| panic!("no '{label}' in: {marker}")).to_owned()
+    };
+    assert!(line("to go on:").contains("start the program that uses it again"));
+    assert!(line("to go back:").contains("cutover abort --name own"));
+
+    let blobs = Plan::builder("own")
+        .source("accounts", folder.path().join("accounts"), |s| s.every_keyspace())
+        .source("sessions", folder.path().join("sessions"), |s| s.every_keyspace())
+        .target(folder.path().join("target.sqlite"))
+        .build()
+        .expect("a plan");
+    let refused = migrating_handle(&blobs).run(&mut ()).expect_err("other tables");
+    assert!(matches!(refused.error, Error::Refused(Cause::PlanChanged(_))), "{refused}");
+    drop(refused);
+    drop(cutover::sql(&own, &mut ()).expect("its own program goes on"));
+
+    std::fs::remove_file(folder.path().join("target.sqlite")).expect("removes");
+    let Found::RerunAllowed(handle) = cutover::open(&blobs).expect("opens") else {
+        panic!("the SQL file is gone")
+    };
+    let ticket = cutover::ticket::Rerun::losing_writes_made_in_sql();
+    let refused = handle.rerun(ticket).expect_err("other tables");
+    assert!(matches!(refused.error, Error::Refused(Cause::PlanChanged(_))), "{refused}");
+    drop(refused);
+    gives_back(&blobs);
+}
+
+/// Giving back needs no tables, so the command can do it for any plan.
+fn gives_back(plan: &Plan) {
+    let Found::RerunAllowed(handle) = cutover::open(plan).expect("opens") else {
+        panic!("nothing was changed")
+    };
+    let ticket = cutover::ticket::RestoreKv::losing_writes_made_in_sql();
+    let mut stores = handle.restore_kv(ticket).expect("gives back").into_kv().expect("opens");
+    assert!(stores.take("accounts").is_some() && stores.take("sessions").is_some());
+}

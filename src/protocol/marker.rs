@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 /// What a marker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
-    format: u32,
+    pub(crate) format: u32,
     /// How final it is.
     pub stage: Stage,
     /// The plan's name.
@@ -43,6 +43,9 @@ pub struct Marker {
     /// The store's own `version` file, where a directory stood here.
     #[serde(with = "hex_bytes")]
     pub version: Option<Vec<u8>>,
+    /// Whether the plan makes nothing but a blob table of each keyspace, which the operator's
+    /// command can do as well; else only the program that began it knows the tables.
+    pub plain: bool,
 }
 
 /// A source as a marker names it.
@@ -77,6 +80,7 @@ impl Marker {
         target: &str,
         time: String,
         version: Option<Vec<u8>>,
+        is_plain: bool,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -90,6 +94,7 @@ impl Marker {
             target: target.to_owned(),
             time,
             version,
+            plain: is_plain,
         }
     }
 
@@ -209,6 +214,7 @@ mod tests {
             "/data/litd.sqlite",
             "2026-01-02T03:04:05Z".into(),
             Some(b"FJL\x03".to_vec()),
+            true,
         )
     }
 
@@ -232,7 +238,7 @@ mod tests {
              {\"format\":1,\"stage\":\"sealed\",\"plan\":\"litd\",\"id\":\"00000000000000000000000000000007\",\
              \"attempt\":3,\"source\":\"accounts\",\"was\":\"directory\",\"sources\":[{\"name\":\"accounts\",\
              \"path\":\"/data/accounts\"}],\"target\":\"/data/litd.sqlite\",\"time\":\"2026-01-02T03:04:05Z\",\
-             \"version\":\"464a4c03\"}\n\
+             \"version\":\"464a4c03\",\"plain\":true}\n\
              checksum xxh3-128 6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1\n"
                 .replace("6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1", text.trim_end().rsplit(' ').next().unwrap())
         );
@@ -292,7 +298,7 @@ mod tests {
         ) {
             let marker = Marker::new(
                 Stage::Tombstone, &plan, Run { id: MigrationId(id), attempt }, &source, Was::Nothing,
-                vec![SourceNamed { name: source.clone(), path }], &target, String::new(), version,
+                vec![SourceNamed { name: source.clone(), path }], &target, String::new(), version, false,
             );
             let bytes = marker.encode(&hints()).unwrap();
             prop_assert_eq!(Marker::decode(&bytes).unwrap(), marker);

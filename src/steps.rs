@@ -1,0 +1,263 @@
+//! The steps: how each is made durable.
+
+use crate::disk;
+use crate::driver::Driver;
+use crate::error::Cause;
+use crate::hints::hints;
+use crate::kv::{MarkerText, Site, preflight};
+use crate::look::Seen;
+use crate::observer::Observer;
+use crate::protocol::marker::Marker;
+use crate::protocol::record::Record;
+use crate::protocol::{Attempt, ClaimSeen, MigrationId, Run, Stage, Step, Was};
+use crate::sql::StepError;
+use std::time::SystemTime;
+
+impl Driver {
+    pub(crate) fn execute(
+        &mut self,
+        step: Step,
+        seen: &Seen,
+        observer: &mut dyn Observer,
+    ) -> Result<(), StepError> {
+        match step {
+            Step::Confirm { record } => {
+                for site in &self.places.sites {
+                    site.confirm()?;
+                }
+                if record { self.places.target.confirm() } else { Ok(()) }
+            }
+            Step::Claim(id) => Ok(self.claim(seen, Some(id))?),
+            Step::Unclaim => Ok(self.claim(seen, None)?),
+            Step::Seal { source, run } => Ok(self.seal(source, run)?),
+            Step::Mark { source, stage, attempt } => Ok(self.mark(source, stage, attempt, seen)?),
+            Step::PutBack { source, run } => Ok(self.put_back(source, run, seen)?),
+            Step::Unseal(source) => Ok(self.unseal(source, seen)?),
+            Step::HoldVersion(source) => Ok(self.site(source)?.hold_version()?),
+            Step::ReleaseVersion(source) => Ok(self.site(source)?.release_version()?),
+            Step::DeleteRetired(source) => {
+                let own = self.places.own.get(source).and_then(Option::as_ref);
+                Ok(self.site(source)?.delete_retired(own)?)
+            }
+            Step::Tidy(source) => Ok(self.site(source)?.tidy(claimed(seen))?),
+            Step::BeginCopy(run) => self.begin_copy(run),
+            Step::Copy => self.copy(seen, observer),
+            Step::Verify => self.verify_target(seen, observer),
+            Step::Prepare => Ok(self.prepare(seen)?),
+            Step::Commit => {
+                let run = self.record(seen)?.run();
+                self.places.target.commit(self.places.plan.name(), run, now())
+            }
+            Step::GoLive => self.go_live(seen),
+            Step::DropRecord => {
+                let run = self.record(seen)?.run();
+                self.places.target.drop_record(self.places.plan.name(), run)
+            }
+            Step::GiveUp | Step::Done(_) => Ok(()),
+        }
+    }
+
+    fn claim(&mut self, seen: &Seen, entry: Option<MigrationId>) -> Result<(), Cause> {
+        let name = self.places.plan.name().to_owned();
+        self.places.claim.set(&name, seen.observation.claim, entry)
+    }
+
+    fn seal(&mut self, source: usize, run: Run) -> Result<(), Cause> {
+        let site = self.site(source)?;
+        let exists = disk::metadata(&site.path)?.is_some();
+        if !exists && !self.may_be_missing(source) {
+            return Err(Cause::SourceMissing { name: site.name.clone(), path: site.path.clone() });
+        }
+        let was = if exists { Was::Directory } else { Was::Nothing };
+        let text = self.text(self.new_marker(source, Stage::Sealed, run, was)?)?;
+        if !exists {
+            return site.seal_missing(&text);
+        }
+        // One that opened again since preflight is looked at like the first time.
+        let fjall = match self.fjall.get_mut(source).and_then(Option::take) {
+            Some(lock) => lock,
+            None => preflight(self.site(source)?)?.fjall,
+        };
+        let site = self.site(source)?;
+        let changed = || Cause::ChangedUnderneath(site.path.clone());
+        let own = self.places.own.get(source).and_then(Option::as_ref).ok_or_else(changed)?;
+        site.seal(&text, own, Some(fjall))
+    }
+
+    fn mark(
+        &self,
+        source: usize,
+        stage: Stage,
+        attempt: Attempt,
+        seen: &Seen,
+    ) -> Result<(), Cause> {
+        let found = self.marker(source, seen)?;
+        let text = self.text(self.next_marker(found, stage, attempt))?;
+        self.site(source)?.mark(&text, found.run())
+    }
+
+    fn put_back(&self, source: usize, run: Run, seen: &Seen) -> Result<(), Cause> {
+        let site = self.site(source)?;
+        let recorded =
+            self.record(seen)?.sources.iter().find(|recorded| recorded.name == site.name);
+        let was = recorded.map_or(Was::Nothing, |recorded| recorded.was);
+        let text = self.text(self.new_marker(source, Stage::Tombstone, run, was)?)?;
+        tracing::warn!(source = site.name, "the tombstone was gone and is put back");
+        site.seal_missing(&text)
+    }
+
+    fn unseal(&self, source: usize, seen: &Seen) -> Result<(), Cause> {
+        let found = self.marker(source, seen)?;
+        let own = self.places.own.get(source).and_then(Option::as_ref);
+        self.site(source)?.unseal(found.was, found.run(), own)
+    }
+
+    fn prepare(&self, seen: &Seen) -> Result<(), Cause> {
+        for source in 0..self.places.sites.len() {
+            let found = self.marker(source, seen)?;
+            if found.stage == Stage::Sealed {
+                let text = self.text(self.next_marker(found, Stage::Tombstone, found.attempt))?;
+                self.site(source)?.prepare(&text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn go_live(&self, seen: &Seen) -> Result<(), StepError> {
+        let run = self.record(seen)?.run();
+        let target = &self.places.target;
+        target.go_live(self.places.plan.name(), run, now(), || {
+            // I-1: looked at again inside the transaction that takes the fence down.
+            for site in &self.places.sites {
+                let look = site.look(None)?;
+                let marker = look.path.marker();
+                if marker.is_none_or(|m| m.stage != Stage::Tombstone || m.run() != run) {
+                    return Err(Cause::ChangedUnderneath(site.path.clone()));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn site(&self, source: usize) -> Result<&Site, Cause> {
+        self.places.sites.get(source).ok_or_else(|| Cause::Plan("a source is not in it".to_owned()))
+    }
+
+    fn may_be_missing(&self, source: usize) -> bool {
+        self.places.plan.inner.sources.get(source).is_some_and(|source| source.may_be_missing)
+    }
+
+    fn marker<'a>(&self, source: usize, seen: &'a Seen) -> Result<&'a Marker, Cause> {
+        let changed = || {
+            self.site(source)
+                .map_or_else(|cause| cause, |site| Cause::ChangedUnderneath(site.path.clone()))
+        };
+        seen.looks.get(source).and_then(|look| look.path.marker()).ok_or_else(changed)
+    }
+
+    pub(crate) fn record<'a>(&self, seen: &'a Seen) -> Result<&'a Record, Cause> {
+        seen.record().ok_or_else(|| Cause::RecordChanged(self.places.target.path.clone()))
+    }
+
+    /// A marker for a source that has none.
+    fn new_marker(&self, source: usize, stage: Stage, run: Run, was: Was) -> Result<Marker, Cause> {
+        let site = self.site(source)?;
+        Ok(Marker::new(
+            stage,
+            self.places.plan.name(),
+            run,
+            &site.name,
+            was,
+            self.places.named(),
+            &self.places.target.path.display().to_string(),
+            now(),
+            site.version()?.filter(|_| was == Was::Directory),
+            self.places.plan.is_plain(),
+        ))
+    }
+
+    /// The marker that replaces `found`: of this stage and attempt, and of this plan's places.
+    fn next_marker(&self, found: &Marker, stage: Stage, attempt: Attempt) -> Marker {
+        Marker {
+            stage,
+            attempt,
+            sources: self.places.named(),
+            target: self.places.target.path.display().to_string(),
+            time: now(),
+            ..found.clone()
+        }
+    }
+
+    fn text(&self, marker: Marker) -> Result<MarkerText, Cause> {
+        let bytes = marker
+            .encode(&hints(&self.places, &marker))
+            .map_err(|error| Cause::Plan(format!("its marker can't be written: {error}")))?;
+        Ok(MarkerText { marker, bytes })
+    }
+
+    pub(crate) fn subject(&self, step: Step) -> String {
+        let source = match step {
+            Step::Seal { source, .. }
+            | Step::Mark { source, .. }
+            | Step::PutBack { source, .. }
+            | Step::Unseal(source)
+            | Step::HoldVersion(source)
+            | Step::ReleaseVersion(source)
+            | Step::DeleteRetired(source)
+            | Step::Tidy(source) => source,
+            Step::Confirm { .. }
+            | Step::Claim(_)
+            | Step::Unclaim
+            | Step::BeginCopy(_)
+            | Step::Copy
+            | Step::Verify
+            | Step::Prepare
+            | Step::Commit
+            | Step::GoLive
+            | Step::DropRecord
+            | Step::GiveUp
+            | Step::Done(_) => return self.places.target.path.display().to_string(),
+        };
+        self.places.sites.get(source).map(|site| site.name.clone()).unwrap_or_default()
+    }
+
+    /// What a step does, as logs and errors say it.
+    pub(crate) const fn name(step: Step) -> &'static str {
+        match step {
+            Step::Confirm { .. } => "make durable what was found",
+            Step::Claim(_) => "write the claim file",
+            Step::Unclaim => "remove the claim",
+            Step::Seal { .. } => "seal a source",
+            Step::Mark { stage: Stage::Sealed, .. } => "raise the attempt",
+            Step::Mark { stage: Stage::Tombstone, .. } => "set a tombstone",
+            Step::Mark { stage: Stage::Final, .. } => "make a tombstone final",
+            Step::Mark { stage: Stage::Restoring, .. } => "mark a source for restoring",
+            Step::Mark { stage: Stage::Reclaimed, .. } => "mark a source as reclaimed",
+            Step::PutBack { .. } => "put a tombstone back",
+            Step::Unseal(_) => "unseal a source",
+            Step::HoldVersion(_) => "set the second lock",
+            Step::ReleaseVersion(_) => "lift the second lock",
+            Step::DeleteRetired(_) => "free a retired store",
+            Step::Tidy(_) => "tidy up",
+            Step::BeginCopy(_) => "begin the copy",
+            Step::Copy => "copy",
+            Step::Verify => "verify",
+            Step::Prepare => "prepare the tombstones",
+            Step::Commit => "pass the commit point",
+            Step::GoLive => "go live",
+            Step::DropRecord => "remove the record",
+            Step::GiveUp => "set every tombstone",
+            Step::Done(_) => "end",
+        }
+    }
+}
+
+fn claimed(seen: &Seen) -> Option<MigrationId> {
+    match seen.observation.claim {
+        ClaimSeen::Id(id) => Some(id),
+        ClaimSeen::None | ClaimSeen::Unreadable => None,
+    }
+}
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}

@@ -1,0 +1,245 @@
+//! The stores that are read, where their keyspaces go, and the steps that read them.
+
+use crate::copy::{Job, Mapping, copy, digest_source, verify};
+use crate::disk;
+use crate::driver::{Driver, stopped};
+use crate::error::{Cause, Error};
+use crate::kv::{Standing, Store};
+use crate::look::{Places, Seen};
+use crate::observer::Observer;
+use crate::plan::{Keyspace, check_distinct};
+use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
+use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
+use crate::sql::{Draft, DraftKeyspace, StepError};
+use crate::steps::now;
+
+/// A source's store, where it has one, and where its keyspaces go.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Option<Store>,
+    pub(crate) keyspaces: Vec<Keyspace>,
+}
+
+impl Driver {
+    pub(crate) fn begin_copy(&mut self, run: Run) -> Result<(), StepError> {
+        let opened = self.open_stores()?;
+        let keyspaces: Vec<Vec<Keyspace>> = opened.iter().map(|o| o.keyspaces.clone()).collect();
+        check_distinct(self.places.with_sources(&keyspaces))?;
+        let named = self.places.with_sources(&keyspaces).map(|(source, keyspace)| DraftKeyspace {
+            source: source.to_owned(),
+            keyspace: keyspace.name.clone(),
+            mapping: keyspace.mapping.name().to_owned(),
+            tables: keyspace.mapping.tables(),
+        });
+        let mut sources = Vec::new();
+        for (site, opened) in self.places.sites.iter().zip(&opened) {
+            let was = if opened.store.is_some() { Was::Directory } else { Was::Nothing };
+            sources.push(SourceRecorded { name: site.name.clone(), was });
+        }
+        let draft = Draft {
+            plan: self.places.plan.name(),
+            run,
+            sources,
+            keyspaces: named.collect(),
+            time: now(),
+        };
+        self.places.target.begin_copy(draft)?;
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    pub(crate) fn copy(
+        &mut self,
+        seen: &Seen,
+        observer: &mut dyn Observer,
+    ) -> Result<(), StepError> {
+        let record = self.record(seen)?;
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open_stores()?,
+        };
+        let chunk_bytes = self.places.plan.inner.chunk_bytes;
+        let copied = self.jobs(&opened, record).map_err(StepError::from).and_then(|jobs| {
+            let target = &self.places.target;
+            let copying = target.copying(&record.plan, record.run(), chunk_bytes)?;
+            copy(copying, &jobs, chunk_bytes, observer)
+        });
+        drop(opened);
+        self.close_stores();
+        copied
+    }
+
+    /// Whether a copy that stopped had made some chunks durable; what can't be looked at may have
+    /// changed.
+    pub(crate) fn has_copied(&self, seen: &Seen) -> bool {
+        self.places.observe().map_or(true, |now| now.record() != seen.record())
+    }
+
+    pub(crate) fn verify_target(
+        &self,
+        seen: &Seen,
+        observer: &mut dyn Observer,
+    ) -> Result<(), StepError> {
+        let record = self.record(seen)?;
+        let mappings = self.mappings(record)?;
+        let pairs: Vec<(&KeyspaceRecorded, &dyn Mapping)> = record
+            .keyspaces
+            .iter()
+            .zip(&mappings)
+            .map(|(keyspace, mapped)| (keyspace, mapped.mapping.as_ref()))
+            .collect();
+        let total = verify(&self.places.target, &pairs, observer)?;
+        tracing::info!(
+            pairs = total.pairs,
+            bytes = total.bytes,
+            "the target was re-read and is whole"
+        );
+        Ok(())
+    }
+
+    /// Compares the target, and every retired store that is still there, with what was recorded
+    /// while they were copied.
+    pub(crate) fn verify(&mut self, observer: &mut dyn Observer) -> Result<Record, Error> {
+        let mut session = || -> Result<Record, StepError> {
+            let seen = self.places.observe()?;
+            let record = self.record(&seen)?.clone();
+            if record.stage == RecordStage::Copying {
+                return Err(Cause::State {
+                    state: "Migrating",
+                    why: "the copy has not come to its end, so there is nothing whole to compare",
+                    next: "run migrate",
+                }
+                .into());
+            }
+            self.verify_target(&seen, observer)?;
+            let stores = self.open_stores()?;
+            let compared = record.keyspaces.iter().try_for_each(|keyspace| {
+                let at = self.places.sites.iter().position(|site| site.name == keyspace.source);
+                let store = at.and_then(|at| stores.get(at)).and_then(|o| o.store.as_ref());
+                let reclaimed = at.and_then(|at| seen.looks.get(at)).is_none_or(|look| {
+                    look.path.marker().is_some_and(|m| m.was == Was::Directory) && store.is_none()
+                });
+                if reclaimed { Ok(()) } else { digest_source(store, keyspace, observer) }
+            });
+            compared.map(|()| record)
+        };
+        let verified = session();
+        self.close_stores();
+        verified.map_err(|error| match error {
+            StepError::Failed(cause) => stopped(false, "verify", cause),
+            StepError::Unknown(cause) => Error::OutcomeUnknown { step: "verify", cause },
+            StepError::Mismatch(mismatch) => Error::Verification(mismatch),
+        })
+    }
+
+    /// Opens the retired stores for reading; the second lock is lifted as long as that takes.
+    pub(crate) fn open_stores(&mut self) -> Result<Vec<Opened>, Cause> {
+        self.released = true;
+        let mut opened = Vec::new();
+        for (site, source) in self.places.sites.iter().zip(&self.places.plan.inner.sources) {
+            let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
+            let reclaimed = Standing::at(&site.path)?
+                .marker()
+                .is_some_and(|marker| marker.stage == Stage::Reclaimed);
+            let store = if exists && !reclaimed {
+                site.release_version()?;
+                Some(Store::open(&site.name, &site.retired)?)
+            } else {
+                None
+            };
+            let found = store.as_ref().map(Store::keyspaces).unwrap_or_default();
+            opened.push(Opened { store, keyspaces: source.resolve(&found)? });
+        }
+        Ok(opened)
+    }
+
+    /// Closes the stores that are open, and sets their second locks again. Where that fails, the
+    /// next open does it: no proof leans on it.
+    pub(crate) fn close_stores(&mut self) {
+        self.opened = None;
+        if std::mem::take(&mut self.released)
+            && let Err(cause) = self.hold_tombstoned()
+        {
+            tracing::warn!(%cause, "the second lock was not set again");
+        }
+    }
+
+    /// Sets the second lock again in every tombstoned store that was read.
+    fn hold_tombstoned(&self) -> Result<(), Cause> {
+        for site in &self.places.sites {
+            let look = site.look(None)?;
+            let tombstoned = look
+                .path
+                .marker()
+                .is_some_and(|m| matches!(m.stage, Stage::Tombstone | Stage::Final));
+            if tombstoned && look.retired == Standing::Directory(VersionFile::Native) {
+                site.hold_version()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The record's keyspaces as jobs, in its order, once the plan is found to be the one it was
+    /// begun with.
+    fn jobs<'a>(&'a self, opened: &'a [Opened], record: &Record) -> Result<Vec<Job<'a>>, Cause> {
+        let mut planned = Vec::new();
+        for (site, opened) in self.places.sites.iter().zip(opened) {
+            for keyspace in &opened.keyspaces {
+                planned.push(Job { source: &site.name, keyspace, store: opened.store.as_ref() });
+            }
+        }
+        let mut jobs = Vec::new();
+        for recorded in &record.keyspaces {
+            let is_it = |job: &Job<'_>| {
+                recorded.source == job.source && is_mapped_as(recorded, job.keyspace)
+            };
+            let at = planned.iter().position(is_it).ok_or_else(|| changed_plan(record))?;
+            jobs.push(planned.swap_remove(at));
+        }
+        if planned.is_empty() { Ok(jobs) } else { Err(changed_plan(record)) }
+    }
+
+    /// The mapping of each of the record's keyspaces.
+    fn mappings(&self, record: &Record) -> Result<Vec<Keyspace>, Cause> {
+        let mut mappings = Vec::new();
+        for recorded in &record.keyspaces {
+            let source = self.places.plan.inner.sources.iter().find(|s| s.name == recorded.source);
+            let resolved = source
+                .map(|source| source.resolve(std::slice::from_ref(&recorded.keyspace)))
+                .transpose()?
+                .unwrap_or_default();
+            let found = resolved.into_iter().find(|keyspace| is_mapped_as(recorded, keyspace));
+            mappings.push(found.ok_or_else(|| changed_plan(record))?);
+        }
+        Ok(mappings)
+    }
+}
+
+impl Places {
+    /// Each keyspace with its source's name.
+    pub(crate) fn with_sources<'a>(
+        &'a self,
+        keyspaces: &'a [Vec<Keyspace>],
+    ) -> impl Iterator<Item = (&'a str, &'a Keyspace)> {
+        self.sites
+            .iter()
+            .zip(keyspaces)
+            .flat_map(|(site, keyspaces)| keyspaces.iter().map(|k| (site.name.as_str(), k)))
+    }
+}
+fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
+    recorded.keyspace == keyspace.name
+        && recorded.mapping == keyspace.mapping.name()
+        && keyspace.mapping.tables().iter().map(|table| &table.name).eq(&recorded.tables)
+}
+
+fn changed_plan(record: &Record) -> Cause {
+    let names: Vec<String> = record
+        .keyspaces
+        .iter()
+        .map(|k| {
+            format!("{}/{} as {} into {}", k.source, k.keyspace, k.mapping, k.tables.join(", "))
+        })
+        .collect();
+    Cause::PlanChanged(format!("the record has {}", names.join("; ")))
+}
