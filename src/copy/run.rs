@@ -39,6 +39,11 @@ pub(crate) fn copy(
             copying = copying
                 .chunk(index, |rows, keyspace| write_chunk(job, rows, keyspace, chunk_bytes))?;
             let done = &copying.record().keyspaces;
+            tracing::debug!(
+                source = job.source,
+                keyspace = job.keyspace.name,
+                "a chunk is durable"
+            );
             observer.progress(&Progress {
                 phase: Phase::Copying,
                 source: job.source.to_owned(),
