@@ -3,6 +3,7 @@
 use crate::look::Places;
 use crate::protocol::Stage;
 use crate::protocol::marker::{Hints, Marker};
+use std::borrow::Cow;
 
 /// What the markers tell a person to do.
 pub(crate) fn hints(places: &Places, marker: &Marker) -> Hints {
@@ -48,12 +49,7 @@ pub(crate) fn hints(places: &Places, marker: &Marker) -> Hints {
     Hints { go_on, go_back }
 }
 
-/// A word as a shell takes it.
-fn shell_quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+/// A word as a shell takes it. No path or name of a plan holds a zero byte.
+fn shell_quote(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }

@@ -7,7 +7,6 @@ use crate::observer::{Observer, Phase, Progress};
 use crate::plan::Keyspace;
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{Copying, StepError, Target};
-use std::fmt::Write;
 
 /// Pairs between two looks at the observer while the target is re-read.
 const VERIFY_PAIRS: u64 = 50_000;
@@ -129,15 +128,12 @@ fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
 }
 
 fn shown(key: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in key.iter().take(KEY_BYTES_SHOWN) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+    match key.get(..KEY_BYTES_SHOWN) {
+        Some(start) if key.len() > KEY_BYTES_SHOWN => {
+            format!("{}... ({} bytes)", hex::encode(start), key.len())
+        }
+        Some(_) | None => hex::encode(key),
     }
-    if key.len() > KEY_BYTES_SHOWN {
-        let _ = write!(text, "... ({} bytes)", key.len());
-    }
-    text
 }
 
 /// Re-reads the target over a new connection and compares every keyspace with what was read from

@@ -46,7 +46,7 @@ pub(super) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
     Ok(read(store)?.map(|bytes| match bytes.strip_prefix(HELD.as_bytes()) {
         Some(rest) => std::str::from_utf8(rest)
             .ok()
-            .and_then(|text| crate::protocol::hex_bytes::decode(text.trim_end()))
+            .and_then(|text| hex::decode(text.trim_end()).ok())
             .unwrap_or_else(|| NATIVE.to_vec()),
         None => bytes,
     }))
@@ -58,7 +58,7 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
         VersionFile::Held => Ok(()),
         VersionFile::Native => {
             let original = read(store)?.unwrap_or_default();
-            let text = format!("{HELD}{}\n", crate::protocol::hex_bytes::encode(&original));
+            let text = format!("{HELD}{}\n", hex::encode(&original));
             replace(store, text.as_bytes())
         }
     }

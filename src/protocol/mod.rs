@@ -162,27 +162,9 @@ pub(crate) fn hex_u128(text: &str) -> Option<u128> {
     digits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Bytes as lower-case hex digits, for JSON.
+/// Bytes that may be absent, as hex digits in JSON.
 pub(crate) mod hex_bytes {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::fmt::Write;
-
-    pub(crate) fn encode(bytes: &[u8]) -> String {
-        bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-
-    pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if !rest.is_empty() {
-            return None;
-        }
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
-    }
 
     #[expect(clippy::ref_option, reason = "the signature is serde's")]
     pub(crate) fn serialize<S: Serializer>(
@@ -190,7 +172,7 @@ pub(crate) mod hex_bytes {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match bytes {
-            Some(bytes) => serializer.serialize_some(&encode(bytes)),
+            Some(bytes) => serializer.serialize_some(&hex::encode(bytes)),
             None => serializer.serialize_none(),
         }
     }
@@ -199,7 +181,7 @@ pub(crate) mod hex_bytes {
         deserializer: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
         Option::<String>::deserialize(deserializer)?
-            .map(|text| decode(&text).ok_or_else(|| D::Error::custom("not hex digits")))
+            .map(|text| hex::decode(text).map_err(D::Error::custom))
             .transpose()
     }
 }

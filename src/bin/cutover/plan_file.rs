@@ -82,7 +82,7 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
     let command = |verb: &str| {
         let path = absolute.display().to_string();
-        format!("cutover {verb} --plan {}", shell_quote(&path))
+        format!("cutover {verb} --plan {}", shlex::try_quote(&path).unwrap_or_default())
     };
     let mut plan = Plan::builder(file.name)
         .target(folder.join(file.target))
@@ -123,14 +123,4 @@ fn one_line(error: &toml::de::Error) -> String {
             }
         },
     )
-}
-
-/// A word as a shell takes it.
-fn shell_quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
