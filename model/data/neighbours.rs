@@ -183,3 +183,35 @@ fn a_database_in_wal_that_somebody_has_open_is_migrated_all_the_same() {
     assert_eq!(count(), 3);
     assert_eq!(read_table(&target, "sessions_second"), small_store(2, 20)["second"]);
 }
+
+#[test]
+fn i8_rows_of_another_table_that_refer_to_ours_survive_an_abort() {
+    for action in ["CASCADE", "RESTRICT", "NO ACTION"] {
+        let daemon = Daemon::fresh();
+        let target = daemon.at("target.sqlite");
+        let connection = Connection::open(&target).expect("opens");
+        connection
+            .execute_batch(&format!(
+                "PRAGMA foreign_keys = OFF;
+                 CREATE TABLE notes (k BLOB REFERENCES accounts_first (key) ON DELETE {action}, t);
+                 INSERT INTO notes VALUES (x'00', 'mine')"
+            ))
+            .expect("writes");
+        drop(connection);
+        fresh_handle(&daemon.plan()).begin().expect("begins");
+        daemon.copy_some_chunks();
+        let connection = Connection::open(&target).expect("opens");
+        connection
+            .execute_batch(
+                "PRAGMA foreign_keys = OFF; INSERT INTO notes SELECT key, 'ours' FROM accounts_first LIMIT 1",
+            )
+            .expect("writes");
+        drop(connection);
+        drop(migrating_handle(&daemon.plan()).abort().expect(action));
+        let connection = Connection::open(&target).expect("opens");
+        let notes: i64 = connection
+            .query_row("SELECT count(*) FROM notes", [], |row| row.get(0))
+            .expect("counts");
+        assert_eq!(notes, 2, "{action}");
+    }
+}

@@ -240,3 +240,16 @@ fn a_source_that_is_a_mount_point_is_refused() {
         drop(mount);
     }
 }
+
+#[test]
+fn a_name_too_long_for_what_is_put_beside_it_is_refused_before_anything_changes() {
+    let daemon = Daemon::fresh();
+    // Room for `.retired`, and none for the temporary name of a marker.
+    let sessions = daemon.at(&"s".repeat(220));
+    std::fs::rename(daemon.at("sessions"), &sessions).expect("moves");
+    let plan = plan_with_sessions_at(&daemon, &sessions);
+    let error = fresh_handle(&plan).begin().expect_err("too long").error;
+    assert!(matches!(error, Error::Refused(Cause::Io { .. })), "{error:?}");
+    assert!(!daemon.at("target.sqlite.cutover").exists());
+    drop(cutover::kv(&plan).expect("opens as before"));
+}

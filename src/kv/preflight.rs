@@ -31,6 +31,9 @@ pub(crate) fn preflight(site: &Site) -> Result<Checked, Cause> {
 
 /// Tries the exchange with two files of our own beside the source.
 pub(crate) fn probe_exchange(site: &Site) -> Result<(), Cause> {
+    // The longest name that is ever put beside the source: one that is too long is found out now,
+    // because every later look asks for it.
+    disk::metadata(&site.temporary(crate::protocol::MigrationId(0)))?;
     let [a, b] = site.probes();
     // Both are tried: what fails for one may work for the other, and nothing may stay.
     let clean = || {

@@ -216,6 +216,9 @@ impl Target {
         // I-8: before the record goes, which alone knows the mode that was found.
         let found = self.record(&connection, plan)?;
         self.set_mode(&connection, JournalMode::Keep, &found.journal_mode)?;
+        // I-8: `DROP TABLE` deletes first where keys are enforced, so rows of other tables that refer
+        // to ours would go with it, or forbid it.
+        connection.pragma_update(None, "foreign_keys", false).map_err(&failed)?;
         transact(&mut connection, &self.path, what, |connection| {
             let record = self.record(connection, plan)?;
             if record.run() != run || record.stage == RecordStage::Live {

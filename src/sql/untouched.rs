@@ -74,9 +74,9 @@ impl Target {
         if !journal && !log {
             return self.look_immutable(read);
         }
-        // A connection that is open anywhere keeps the `-shm` file; then SQLite reads along with it.
-        let alive = if log { present("-shm")? } else { true };
-        if alive && disk::metadata(&self.path)?.is_some_and(|found| found.len() > 0) {
+        // SQLite is asked first, also where no `-shm` file is there: a connection in WAL whose locking
+        // mode is exclusive has none, and copying its file in its own process would drop its lock.
+        if disk::metadata(&self.path)?.is_some_and(|found| found.len() > 0) {
             let query = if log { "mode=ro&readonly_shm=1" } else { "mode=ro" };
             match self.look_along(query, read) {
                 Ok(Some(value)) => return Ok(Looked::Whole(Ok(value))),
@@ -298,6 +298,32 @@ mod tests {
             assert_eq!((names(&left), fs::read(&torn.path).unwrap()), before, "{mode}");
             drop(writer);
         }
+    }
+
+    #[test]
+    fn a_look_beside_an_exclusive_log_of_the_same_process_leaves_its_lock_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::new(&folder.path().join("d.sqlite")).unwrap();
+        let holder = Connection::open(&target.path).unwrap();
+        holder
+            .execute_batch(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;
+                 CREATE TABLE t (x); INSERT INTO t VALUES (1)",
+            )
+            .unwrap();
+        assert_eq!(names(folder.path()), ["d.sqlite", "d.sqlite-wal"]);
+        let locks = || {
+            let own = format!(" {} ", std::process::id());
+            let inode = format!(":{} ", fs::metadata(&target.path).unwrap().ino());
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            locks.lines().filter(|l| l.contains(&own) && l.contains(&inode)).count()
+        };
+        let before = locks();
+        assert!(before > 0);
+        assert!(rows(&target).unwrap_err().to_string().contains("writing it"));
+        assert_eq!(locks(), before);
+        drop(holder);
+        assert_eq!(rows(&target).unwrap(), 1);
     }
 
     #[test]
