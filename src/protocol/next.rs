@@ -420,8 +420,16 @@ impl<'a> View<'a> {
         if let Some(step) = self.confirm() {
             return Ok(step);
         }
-        if self.record.is_some() {
-            return Ok(Step::DropRecord);
+        if let Some(record) = self.record {
+            // Once the record is gone, only the claim and the markers say that this target is theirs.
+            let moved = || {
+                self.sources.marked.iter().find(|m| !m.marker.target).map(|m| Step::Mark {
+                    source: m.source,
+                    stage: m.marker.stage,
+                    attempt: m.marker.run.attempt,
+                })
+            };
+            return Ok(self.claim(record.run.id).or_else(moved).unwrap_or(Step::DropRecord));
         }
         // I-6: raised before the first source opens.
         Ok(self.raise(|stage| stage)?.or_else(|| self.unseal()).unwrap_or(Step::Done(State::Fresh)))
