@@ -410,7 +410,7 @@ impl Words<'_> {
             ),
             Contradiction::OpenBesideRecord(_) => (
                 format!("source '{name}' at {path} is open although {target} says that it is sealed"),
-                format!("if its marker was deleted, put it back; if {target} is an older copy, move it away"),
+                format!("if its marker was deleted, put it back from a backup; if that migration is not wanted any more, `cutover abort` removes what it put into {target}, and nothing else"),
             ),
             Contradiction::OpenBesideTombstone(_) => (
                 format!("source '{name}' at {path} is open although another source of the plan has a tombstone"),
@@ -422,7 +422,11 @@ impl Words<'_> {
             ),
             Contradiction::RestoringBesideRecord(_) => (
                 format!("source '{name}' at {path} is being given back although {target} holds a record"),
-                format!("move {target} away, and run restore-kv again"),
+                "`cutover abort` removes what that migration put there, and nothing else; then run restore-kv again".to_owned(),
+            ),
+            Contradiction::SourceElsewhere(_) => (
+                format!("nothing stands at {path}, and {target}, which is live, names another path for source '{name}'"),
+                "correct the path; if the folder was moved, move its marker too".to_owned(),
             ),
             Contradiction::LiveBesideSealed(_) => (
                 format!("{target} is live although source '{name}' at {path} is only sealed"),
@@ -434,11 +438,11 @@ impl Words<'_> {
             ),
             Contradiction::RecordWithoutMarkers => (
                 format!("{target} holds an unfinished migration although no source has a marker"),
-                format!("move {target} away: it is left over from an earlier attempt"),
+                "it is left over from an earlier attempt: `cutover abort` removes what that put there, and nothing else".to_owned(),
             ),
             Contradiction::RecordOfAnotherMigration => (
                 format!("{target} belongs to another migration than the markers"),
-                "use the SQL database that belongs to the markers, or move this one away".to_owned(),
+                "use the SQL database that belongs to the markers; `cutover abort` removes an unfinished migration from this one, and nothing else".to_owned(),
             ),
             Contradiction::RecordOfOtherSources => (
                 format!("{target} names other sources than the plan{detail}"),
@@ -446,11 +450,11 @@ impl Words<'_> {
             ),
             Contradiction::StaleTarget => (
                 format!("{target} is of another attempt than the markers: an older file turned up"),
-                format!("move {target} away, and run this again"),
+                format!("put the right {target} back, or, if this one is unfinished, `cutover abort` removes what that attempt put there; then run this again"),
             ),
             Contradiction::OlderTarget => (
                 format!("{target} is unfinished although the markers say that it was live: an older copy was restored"),
-                format!("restore the live {target}; if it is lost, move this one away and rerun"),
+                format!("restore the live {target}; if it is lost, `cutover abort` removes the unfinished copy, and then rerun"),
             ),
             Contradiction::ClaimMissing => (
                 format!("the stores have markers, and beside {target} is no claim file: its volume may not be mounted, or the path is wrong"),

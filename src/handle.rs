@@ -192,6 +192,19 @@ pub mod ticket {
         }
     }
 
+    /// To remove an unfinished copy that the markers contradict.
+    #[derive(Debug)]
+    pub struct DiscardRecord(());
+
+    impl DiscardRecord {
+        /// The tables that the unfinished migration filled in the target are thrown away; they were
+        /// never in use.
+        #[must_use]
+        pub const fn losing_the_unfinished_copy() -> Self {
+            Self(())
+        }
+    }
+
     /// To go on without the SQL database that the markers name.
     #[derive(Debug)]
     pub struct ReplaceTarget(());
@@ -233,6 +246,20 @@ pub fn open(plan: &Plan) -> Result<Found, Error> {
 pub fn replace_target(plan: &Plan, _ticket: ticket::ReplaceTarget) -> Result<Found, Error> {
     let mut driver = Driver::new(plan)?;
     driver.drive(Intent::ReplaceTarget, &mut ())?;
+    drop(driver);
+    open(plan)
+}
+
+/// Removes from the plan's target an unfinished migration that the markers contradict: a copy of an
+/// older attempt turned up, or the markers are gone. Nothing that is live is ever removed, and
+/// nothing but what that migration put there.
+///
+/// # Errors
+///
+/// [`Error::Contradiction`] where the facts contradict each other in another way, before or after.
+pub fn discard_record(plan: &Plan, _ticket: ticket::DiscardRecord) -> Result<Found, Error> {
+    let mut driver = Driver::new(plan)?;
+    driver.drive(Intent::Discard, &mut ())?;
     drop(driver);
     open(plan)
 }

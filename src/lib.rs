@@ -32,7 +32,7 @@ pub use error::{Cause, Error, Failed};
 pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
-    Verified, kv, open, replace_target, sql, ticket,
+    Verified, discard_record, kv, open, replace_target, sql, ticket,
 };
 pub use observer::{Observer, Phase, Progress};
 pub use plan::{

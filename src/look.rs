@@ -6,7 +6,7 @@ use crate::kv::{FileLock, Look, Site, Standing, holder_of};
 use crate::plan::Plan;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
-use crate::protocol::record::Record;
+use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
     SourceSeen, State, TargetSeen, classify,
@@ -95,9 +95,9 @@ impl Places {
         let sources = self.sites.iter().zip(&looks).map(|(site, look)| self.source(site, look));
         let observation = Observation {
             sources: sources.collect(),
-            target: self.target_seen(&target),
+            target: self.target_seen(&target, &looks),
             claim,
-            elsewhere: elsewhere.iter().map(|(_, look)| self.target_seen(look)).collect(),
+            elsewhere: elsewhere.iter().map(|(_, look)| self.target_seen(look, &[])).collect(),
         };
         Ok(Seen { observation, looks, target, claim_detail, elsewhere })
     }
@@ -135,7 +135,7 @@ impl Places {
         }
     }
 
-    fn target_seen(&self, look: &TargetLook) -> TargetSeen {
+    fn target_seen(&self, look: &TargetLook, sources: &[Look]) -> TargetSeen {
         match look {
             TargetLook::None => TargetSeen::None,
             TargetLook::Record(record) => TargetSeen::Record(RecordSeen {
@@ -143,6 +143,14 @@ impl Places {
                 run: record.run(),
                 copied: record.copied(),
                 sources: self.is_ours(record.sources.iter().map(|source| source.name.as_str())),
+                paths: self.sites.iter().zip(sources).filter(|(_, look)| look.is_empty()).all(
+                    |(site, _)| {
+                        let is_it = |source: &SourceRecorded| {
+                            source.name == site.name && Path::new(&source.path) == site.path
+                        };
+                        record.sources.iter().any(is_it)
+                    },
+                ),
             }),
             TargetLook::Unreadable(_) => TargetSeen::Unreadable,
             TargetLook::Unreachable(_) => TargetSeen::Unreachable,

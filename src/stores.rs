@@ -34,7 +34,8 @@ impl Driver {
         let mut sources = Vec::new();
         for (site, opened) in self.places.sites.iter().zip(&opened) {
             let was = if opened.store.is_some() { Was::Directory } else { Was::Nothing };
-            sources.push(SourceRecorded { name: site.name.clone(), was });
+            let path = site.path.display().to_string();
+            sources.push(SourceRecorded { name: site.name.clone(), path, was });
         }
         let draft = Draft {
             plan: self.places.plan.name(),

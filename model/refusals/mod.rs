@@ -11,7 +11,7 @@ mod turned_up;
 use crate::common::snapshot;
 use crate::daemon::{Daemon, fresh_handle, migrating_handle, settle, sqlite};
 use cutover::protocol::Contradiction;
-use cutover::{Cause, Error, Plan};
+use cutover::{Cause, Error, Found, Plan};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

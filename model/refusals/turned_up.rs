@@ -56,14 +56,15 @@ fn an_sql_file_from_an_earlier_migration_is_refused() {
     let aborted = migrating_handle(&daemon.plan()).abort().expect("aborts");
     drop(aborted);
     old.put_back(&daemon.at("target.sqlite"));
-    let words = ["an unfinished migration although no source has a marker", "move"];
+    let words =
+        ["an unfinished migration although no source has a marker", "`cutover abort` removes"];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::RecordWithoutMarkers, &words);
     fs::remove_file(daemon.at("target.sqlite")).expect("removes");
 
     fresh_handle(&daemon.plan()).begin().expect("begins");
     daemon.copy_some_chunks();
     old.put_back(&daemon.at("target.sqlite"));
-    let words = ["belongs to another migration than the markers", "or move this one away"];
+    let words = ["belongs to another migration than the markers", "`cutover abort` removes"];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::RecordOfAnotherMigration, &words);
 }
 
@@ -93,6 +94,64 @@ fn an_older_copy_of_a_live_target_is_refused() {
         live.put_back(&daemon.at("target.sqlite"));
         cutover::sql(&daemon.plan(), &mut ()).expect("the right one opens");
     }
+}
+
+/// A file that holds another plan's live tables can't be moved away: what the left-over migration
+/// put there goes, and nothing else.
+#[test]
+fn what_an_unfinished_migration_left_in_a_shared_file_can_be_discarded_alone() {
+    let discard = || cutover::ticket::DiscardRecord::losing_the_unfinished_copy();
+    let tables = |daemon: &Daemon| -> Vec<String> {
+        let connection = rusqlite::Connection::open(daemon.at("target.sqlite")).expect("opens");
+        let mut names =
+            connection.prepare("SELECT name FROM sqlite_schema ORDER BY 1").expect("reads");
+        let names = names.query_map([], |row| row.get(0)).expect("reads");
+        names.collect::<Result<_, _>>().expect("reads")
+    };
+    let other = "CREATE TABLE others (x); INSERT INTO others VALUES (1)";
+
+    let daemon = Daemon::copying();
+    daemon.sqlite(other);
+    let old = daemon.keep("target.sqlite");
+    drop(migrating_handle(&daemon.plan()).abort().expect("aborts"));
+    old.put_back(&daemon.at("target.sqlite"));
+    let found = cutover::discard_record(&daemon.plan(), discard()).expect("discards");
+    assert!(matches!(found, Found::Fresh(_)), "{found:?}");
+    drop(found);
+    assert_eq!(tables(&daemon), ["others"]);
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+
+    old.put_back(&daemon.at("target.sqlite"));
+    let found = cutover::discard_record(&daemon.plan(), discard()).expect("discards");
+    assert!(matches!(found, Found::RerunAllowed(_)), "{found:?}");
+    drop(found);
+    assert_eq!(tables(&daemon), ["others"]);
+
+    let daemon = Daemon::live();
+    let changed = daemon.keep("accounts");
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+    let Found::RerunAllowed(handle) = cutover::open(&daemon.plan()).expect("opens") else {
+        panic!("the SQL file is gone")
+    };
+    drop(handle.rerun(cutover::ticket::Rerun::losing_writes_made_in_sql()).expect("reruns"));
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+    changed.put_back(&daemon.at("accounts"));
+    let before = tables(&daemon);
+    cutover::discard_record(&daemon.plan(), discard()).expect_err("what is live stays");
+    assert_eq!(tables(&daemon), before);
+}
+
+#[test]
+fn a_mistyped_source_beside_a_live_target_gets_no_tombstone() {
+    let daemon = Daemon::live();
+    let mistyped = Plan::builder("small")
+        .source("accounts", daemon.at("acounts"), |s| s.every_keyspace())
+        .source("sessions", daemon.at("sessions"), |s| s.every_keyspace())
+        .target(daemon.at("target.sqlite"))
+        .build()
+        .expect("a plan");
+    let words = ["nothing stands at", "acounts", "correct the path"];
+    contradicted(daemon.path(), &mistyped, Contradiction::SourceElsewhere(0), &words);
 }
 
 #[test]

@@ -86,6 +86,13 @@ impl Site {
     }
 }
 
+impl Look {
+    /// Whether nothing stands at either name.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.path == Standing::Nothing && self.retired == Standing::Nothing
+    }
+}
+
 impl Standing {
     pub(crate) fn at(path: &Path) -> Result<Self, Cause> {
         let Some(metadata) = disk::metadata(path)? else {

@@ -79,6 +79,8 @@ pub enum Contradiction {
     RestoringBesideRecord(usize),
     /// The target is live, and this source can still be unsealed.
     LiveBesideSealed(usize),
+    /// The target is live, nothing stands at this source's path, and the record names another path.
+    SourceElsewhere(usize),
     /// The retired bytes were freed, and the target that replaced them has no record.
     ReclaimedWithoutTarget(usize),
     /// The record is unfinished though no source has a marker.
@@ -147,6 +149,7 @@ impl Contradiction {
             | Self::MixedStages(source)
             | Self::RestoringBesideRecord(source)
             | Self::LiveBesideSealed(source)
+            | Self::SourceElsewhere(source)
             | Self::ReclaimedWithoutTarget(source) => Place::Source(source),
             Self::RecordWithoutMarkers
             | Self::RecordOfAnotherMigration
@@ -423,6 +426,9 @@ fn with_record(sources: &Sources, record: RecordSeen) -> Result<State, Contradic
             refuse(sources.directories.first().copied(), Contradiction::ReturnedStore)?;
             refuse(sources.with(Stage::Sealed), Contradiction::LiveBesideSealed)?;
             check_attempts(sources, record.run)?;
+            if !record.paths {
+                refuse(sources.missing.first().copied(), Contradiction::SourceElsewhere)?;
+            }
             // A source with nothing at its path gets its tombstone back before anything else.
             Ok(State::Tombstoned)
         }

@@ -135,8 +135,13 @@ fn outcomes(before: &Observation, step: Step) -> Vec<Observation> {
         }
         Step::BeginCopy(run) => {
             let stage = RecordStage::Copying;
-            after.target =
-                TargetSeen::Record(RecordSeen { stage, run, copied: false, sources: true });
+            after.target = TargetSeen::Record(RecordSeen {
+                stage,
+                run,
+                copied: false,
+                sources: true,
+                paths: true,
+            });
             vec![after]
         }
         Step::Copy => record(&|record| record.copied = true),

@@ -8,7 +8,7 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-const INTENTS: [Intent; 11] = [
+const INTENTS: [Intent; 12] = [
     Intent::UseKv,
     Intent::Begin(ID),
     Intent::Copy,
@@ -20,6 +20,7 @@ const INTENTS: [Intent; 11] = [
     Intent::RestoreKv,
     Intent::Reclaim,
     Intent::ReplaceTarget,
+    Intent::Discard,
 ];
 
 /// A session that has done nothing, and those that have done more and more.
@@ -153,7 +154,13 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && (given_back || (aborted && f.all_raised(session)))
         }
         Step::HoldVersion(source) => {
-            live && at(source).retired == AtRetired::Directory(VersionFile::Native)
+            // Beside a live target, and where an aborted rerun left it lifted.
+            (live || no_record)
+                && matches!(
+                    at(source).path,
+                    AtPath::Marker(m) if matches!(m.stage, Stage::Tombstone | Stage::Final)
+                )
+                && at(source).retired == AtRetired::Directory(VersionFile::Native)
         }
         Step::ReleaseVersion(source) => {
             no_record && at(source).retired == AtRetired::Directory(VersionFile::Held)
@@ -193,6 +200,8 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             | Intent::RestoreKv
             | Intent::Reclaim
             | Intent::ReplaceTarget => false,
+            // Only ever where the facts are no state.
+            Intent::Discard => classify(f.seen).is_err() && !live,
         },
         Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
         Step::Done(state) => match intent {
@@ -206,9 +215,8 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             | Intent::AbortCommitted
             | Intent::Rerun
             | Intent::RestoreKv
-            | Intent::ReplaceTarget => {
-                intent == Intent::ReplaceTarget || classify(f.seen) == Ok(state)
-            }
+            | Intent::ReplaceTarget
+            | Intent::Discard => intent == Intent::ReplaceTarget || classify(f.seen) == Ok(state),
         },
     }
 }
@@ -247,10 +255,10 @@ fn count_steps(count: usize) -> String {
         let state = classify(seen);
         let facts = Facts::new(seen);
         for intent in INTENTS {
-            // One intent can go on from a contradiction; what the session did changes little.
+            // Two intents can go on from a contradiction; what the session did changes little.
             let sessions = match (state, intent) {
                 (Ok(_), _) => &sessions[..],
-                (Err(_), Intent::ReplaceTarget) => &sessions[1..2],
+                (Err(_), Intent::ReplaceTarget | Intent::Discard) => &sessions[1..2],
                 (Err(_), _) => &[],
             };
             for session in sessions {
@@ -265,7 +273,7 @@ fn count_steps(count: usize) -> String {
                         word(step)
                     }
                     Err(NotAllowed::Contradiction(_)) => {
-                        assert_eq!(intent, Intent::ReplaceTarget);
+                        assert!(matches!(intent, Intent::ReplaceTarget | Intent::Discard));
                         "contradiction"
                     }
                     Err(NotAllowed::State(_)) => "no such edge",

@@ -32,6 +32,8 @@ pub enum Intent {
     Reclaim,
     /// Go on with the caller's target, since the one that the markers name is lost.
     ReplaceTarget,
+    /// Remove from the target an unfinished copy that the markers contradict.
+    Discard,
 }
 
 /// What a process has done since it took its locks. A restart begins with an empty one.
@@ -172,6 +174,9 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
     if intent == Intent::ReplaceTarget {
         return replace_target(seen, session);
     }
+    if intent == Intent::Discard {
+        return discard(seen, session);
+    }
     let state = classify(seen).map_err(NotAllowed::Contradiction)?;
     let view = View::new(seen, session)?;
     let not_allowed = Err(NotAllowed::State(state));
@@ -193,9 +198,13 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
         (State::RerunAllowed, Intent::Rerun) => view.rerun(),
         (State::RerunAllowed, Intent::RestoreKv) => view.restore(),
         (State::Tombstoned, Intent::Reclaim) => view.reclaim(),
-        // The end of the way: committed, aborted back to the tombstones that stay, begun again.
+        // Aborted back to the tombstones, which stay.
+        (State::RerunAllowed, Intent::Abort | Intent::AbortCommitted) => {
+            let lock = view.confirm().or_else(|| view.hold());
+            Ok(lock.unwrap_or(Step::Done(state)))
+        }
+        // The end of the way: committed, or begun again.
         (State::Committed | State::Tombstoned, Intent::Copy)
-        | (State::RerunAllowed, Intent::Abort | Intent::AbortCommitted)
         | (State::Migrating { rerun: true }, Intent::Rerun) => Ok(Step::Done(state)),
         (
             State::Fresh,
@@ -204,7 +213,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             | Intent::UseSql
             | Intent::Rerun
             | Intent::Reclaim
-            | Intent::ReplaceTarget,
+            | Intent::ReplaceTarget
+            | Intent::Discard,
         )
         | (
             State::Migrating { rerun: false | true },
@@ -214,7 +224,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             | Intent::Rerun
             | Intent::RestoreKv
             | Intent::Reclaim
-            | Intent::ReplaceTarget,
+            | Intent::ReplaceTarget
+            | Intent::Discard,
         )
         | (
             State::Committed,
@@ -225,7 +236,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             | Intent::Rerun
             | Intent::RestoreKv
             | Intent::Reclaim
-            | Intent::ReplaceTarget,
+            | Intent::ReplaceTarget
+            | Intent::Discard,
         )
         | (
             State::Tombstoned,
@@ -235,7 +247,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             | Intent::AbortCommitted
             | Intent::Rerun
             | Intent::RestoreKv
-            | Intent::ReplaceTarget,
+            | Intent::ReplaceTarget
+            | Intent::Discard,
         )
         | (
             State::RerunAllowed,
@@ -245,7 +258,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             | Intent::Finish
             | Intent::UseSql
             | Intent::Reclaim
-            | Intent::ReplaceTarget,
+            | Intent::ReplaceTarget
+            | Intent::Discard,
         ) => not_allowed,
     }
 }
@@ -389,22 +403,27 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The second lock of a retired store where it is found missing.
+    fn hold(&self) -> Option<Step> {
+        let lifted = |m: &&Marked| {
+            matches!(m.marker.stage, Stage::Tombstone | Stage::Final)
+                && m.retired == Some(VersionFile::Native)
+        };
+        self.sources.marked.iter().find(lifted).map(|m| Step::HoldVersion(m.source))
+    }
+
     fn use_sql(&self) -> Result<Step, NotAllowed> {
         let Some(record) = self.record else {
             return Err(NotAllowed::State(State::RerunAllowed));
         };
         let empty = || self.sources.gone.iter().chain(&self.sources.missing).min();
-        let held = |m: &&Marked| {
-            matches!(m.marker.stage, Stage::Tombstone | Stage::Final)
-                && m.retired == Some(VersionFile::Native)
-        };
         let marked = &self.sources.marked;
         Ok(self
             .confirm()
             // I-1: before anything else, no stock opener may create a store here.
             .or_else(|| empty().map(|&source| Step::PutBack { source, run: record.run }))
             .or_else(|| self.claim(record.run.id))
-            .or_else(|| marked.iter().find(held).map(|m| Step::HoldVersion(m.source)))
+            .or_else(|| self.hold())
             .or_else(|| {
                 marked.iter().find(|m| m.marker.stage == Stage::Tombstone).map(|m| Step::Mark {
                     source: m.source,
@@ -474,6 +493,10 @@ impl<'a> View<'a> {
     }
 
     fn reclaim(&self) -> Result<Step, NotAllowed> {
+        // What is freed is nowhere but in the target from here on.
+        if !self.session.confirmed {
+            return Ok(Step::Confirm { record: true });
+        }
         let step = self.use_sql()?;
         if step != Step::Done(State::Tombstoned) {
             return Ok(step);
@@ -542,5 +565,38 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
     match view.raise(|stage| stage)? {
         Some(step) if !settled => Ok(step),
         Some(_) | None => Ok(Step::Done(state)),
+    }
+}
+
+/// Removes an unfinished copy from the target, once an operator has said so, where the markers say
+/// that it is not theirs. Its tables were never out of their fence, and nothing but them goes.
+fn discard(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
+    let contradiction = match classify(seen) {
+        Ok(state) => return Ok(Step::Done(state)),
+        Err(contradiction) => contradiction,
+    };
+    let discardable = matches!(
+        contradiction,
+        Contradiction::RecordWithoutMarkers
+            | Contradiction::RecordOfAnotherMigration
+            | Contradiction::StaleTarget
+            | Contradiction::OlderTarget
+            | Contradiction::OpenBesideRecord(_)
+            | Contradiction::RestoringBesideRecord(_)
+    );
+    match seen.target {
+        TargetSeen::Record(RecordSeen {
+            stage: RecordStage::Copying | RecordStage::Committed,
+            ..
+        }) if discardable && session.confirmed => Ok(Step::DropRecord),
+        TargetSeen::Record(RecordSeen {
+            stage: RecordStage::Copying | RecordStage::Committed,
+            ..
+        }) if discardable => Ok(Step::Confirm { record: true }),
+        TargetSeen::Record(_)
+        | TargetSeen::None
+        | TargetSeen::Unreadable
+        | TargetSeen::Unreachable
+        | TargetSeen::MainFileGone => Err(NotAllowed::Contradiction(contradiction)),
     }
 }

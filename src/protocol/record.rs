@@ -52,6 +52,8 @@ pub struct Times {
 pub struct SourceRecorded {
     /// Its name in the plan.
     pub name: String,
+    /// Its absolute path.
+    pub path: String,
     /// What stood at its path.
     pub was: Was,
 }
@@ -184,7 +186,11 @@ mod tests {
         Record::new(
             "litd",
             Run { id: MigrationId(7), attempt: 2 },
-            vec![SourceRecorded { name: "accounts".into(), was: Was::Directory }],
+            vec![SourceRecorded {
+                name: "accounts".into(),
+                path: "/data/accounts".into(),
+                was: Was::Directory,
+            }],
             vec![KeyspaceRecorded {
                 source: "accounts".into(),
                 keyspace: "users".into(),

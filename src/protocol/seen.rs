@@ -109,6 +109,8 @@ pub struct RecordSeen {
     pub copied: bool,
     /// Whether it names just the caller's sources.
     pub sources: bool,
+    /// Whether it names the caller's path for every source that has nothing at both of its names.
+    pub paths: bool,
 }
 
 /// What the claim file beside a target says of this plan.

@@ -7,8 +7,8 @@ use crate::progress::Shown;
 use crate::report::{complain, say};
 use cutover::protocol::Contradiction;
 use cutover::{
-    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, open, plan_from_marker,
-    replace_target, ticket,
+    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, discard_record, open,
+    plan_from_marker, replace_target, ticket,
 };
 
 /// Begins, or goes on with, the migration, to its end. Never reruns.
@@ -99,6 +99,21 @@ fn not_live(state: &str, next: &str) -> Stop {
 
 /// Goes back, while that is possible.
 pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
+    if let Err(Error::Contradiction(told)) = open(plan)
+        && is_left_over(told.contradiction)
+    {
+        approve(
+            &format!(
+                "{}. This throws away what that unfinished migration put into {}, and nothing else",
+                told.what,
+                plan.target().display()
+            ),
+            said.yes,
+        )?;
+        let found = discard_record(plan, ticket::DiscardRecord::losing_the_unfinished_copy())?;
+        say(&format!("done: it is gone; the state is {} now", name_of(&found)));
+        return Ok(());
+    }
     match open_anyhow(plan, said)? {
         Found::Fresh(_) => {
             say("nothing to abort: the KV stores are in use");
@@ -131,6 +146,29 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
         Found::RerunAllowed(_) => Err(Stop::refused(
             "the tombstones stand and no copy has begun, so there is nothing to abort; run rerun or restore-kv",
         )),
+    }
+}
+
+/// An unfinished migration in the target that the markers contradict.
+const fn is_left_over(contradiction: Contradiction) -> bool {
+    matches!(
+        contradiction,
+        Contradiction::RecordWithoutMarkers
+            | Contradiction::RecordOfAnotherMigration
+            | Contradiction::StaleTarget
+            | Contradiction::OlderTarget
+            | Contradiction::OpenBesideRecord(_)
+            | Contradiction::RestoringBesideRecord(_)
+    )
+}
+
+const fn name_of(found: &Found) -> &'static str {
+    match found {
+        Found::Fresh(_) => "Fresh",
+        Found::Migrating(_) => "Migrating",
+        Found::Committed(_) => "Committed",
+        Found::Tombstoned(_) => "Tombstoned",
+        Found::RerunAllowed(_) => "RerunAllowed",
     }
 }
 
