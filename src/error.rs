@@ -241,12 +241,14 @@ pub enum Cause {
         reason: String,
     },
     /// The target's tables or fence are not as the migration left them.
-    #[error("table '{table}' in {} was changed by somebody else during the migration; put its definition and triggers back, or abort", .path.display())]
+    #[error("table '{table}' in {} was changed by somebody else during the migration; {next}", .path.display())]
     TargetAltered {
         /// The target.
         path: PathBuf,
         /// The table.
         table: String,
+        /// What a person can do.
+        next: &'static str,
     },
     /// Something moved between looking and acting.
     #[error("{} changed while cutover worked on it; find out who changed it and run this again", .0.display())]

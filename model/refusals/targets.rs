@@ -92,6 +92,61 @@ fn a_fence_or_a_table_that_somebody_changed_stops_the_migration() {
     }
 }
 
+/// One table that was there before, and that somebody dropped during the copy, once made both going
+/// on and going back impossible.
+#[test]
+fn an_abort_gets_past_a_table_that_was_there_before_and_was_dropped_or_lost_its_fence() {
+    let table = "CREATE TABLE sessions_second (key BLOB PRIMARY KEY, value BLOB NOT NULL)";
+    for (change, rows) in [
+        ("DROP TABLE sessions_second", None),
+        ("DROP TABLE sessions_second; CREATE VIEW sessions_second AS SELECT 1", Some(1)),
+        ("DROP TRIGGER cutover_fence_update_sessions_second", Some(0)),
+        ("CREATE INDEX more ON sessions_second (value)", Some(0)),
+    ] {
+        let daemon = Daemon::fresh();
+        daemon.sqlite(table);
+        fresh_handle(&daemon.plan()).begin().expect("begins");
+        daemon.copy_some_chunks();
+        daemon.sqlite(change);
+        drop(migrating_handle(&daemon.plan()).abort().expect(change));
+        let connection = rusqlite::Connection::open(daemon.at("target.sqlite")).expect("opens");
+        let query = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).ok();
+        assert_eq!(query("SELECT count(*) FROM sessions_second"), rows, "{change}");
+        let left = query("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'cutover%'");
+        assert_eq!(left, Some(0), "{change}");
+    }
+}
+
+#[test]
+fn an_abort_leaves_a_table_of_another_definition_to_its_owner_and_says_so() {
+    let daemon = Daemon::fresh();
+    daemon.sqlite("CREATE TABLE sessions_second (key BLOB PRIMARY KEY, value BLOB NOT NULL)");
+    fresh_handle(&daemon.plan()).begin().expect("begins");
+    daemon.copy_some_chunks();
+    for (change, back, words) in [
+        (
+            "ALTER TABLE sessions_second RENAME TO mine",
+            "ALTER TABLE mine RENAME TO sessions_second",
+            "give it its name back, and abort again",
+        ),
+        (
+            "ALTER TABLE sessions_second ADD COLUMN more BLOB",
+            "",
+            "drop it by hand, and abort again",
+        ),
+    ] {
+        daemon.sqlite(change);
+        let before = dump(&daemon.at("target.sqlite"));
+        let failed = migrating_handle(&daemon.plan()).abort().expect_err(change);
+        says(&failed.error, &["table 'sessions_second' in", words]);
+        drop(failed);
+        assert_eq!(dump(&daemon.at("target.sqlite")), before);
+        daemon.sqlite(back);
+    }
+    daemon.sqlite("DROP TABLE sessions_second");
+    drop(migrating_handle(&daemon.plan()).abort().expect("as it was told"));
+}
+
 #[test]
 fn a_plan_that_changed_since_the_copy_began_is_refused() {
     let daemon = Daemon::copying();

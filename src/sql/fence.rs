@@ -7,8 +7,21 @@ use rusqlite::Connection;
 
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
 
+fn name(event: &str, table: &str) -> String {
+    format!("cutover_fence_{}_{table}", event.to_ascii_lowercase())
+}
+
 fn trigger(event: &str, table: &str) -> String {
-    quote(&format!("cutover_fence_{}_{table}", event.to_ascii_lowercase()))
+    quote(&name(event, table))
+}
+
+/// Whether a part of the fence stands, be it around a table that was given another name.
+pub(super) fn stands(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.query_one(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name IN (?1, ?2, ?3))",
+        EVENTS.map(|event| name(event, table)),
+        |row| row.get(0),
+    )
 }
 
 /// Puts the fence around a table.

@@ -7,7 +7,7 @@ use crate::copy::{Table, quote};
 use crate::disk;
 use crate::error::Cause;
 use crate::plan::JournalMode;
-use crate::protocol::record::{Record, TableRecorded};
+use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
 use crate::protocol::{RecordStage, Run};
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OptionalExtension};
@@ -246,14 +246,31 @@ impl Target {
 
     fn remove_table(&self, connection: &Connection, table: &TableRecorded) -> Result<(), Cause> {
         let failed = engine("remove the migration's tables from", &self.path);
+        let altered = |next: &'static str| {
+            let (path, table) = (self.path.clone(), table.name.clone());
+            Err(Cause::TargetAltered { path, table, next })
+        };
+        let is_table = |entry: &&SchemaEntry| entry.kind == "table";
+        let schema = fence::schema(connection, &table.name).map_err(&failed)?;
+        let Some(found) = schema.iter().find(is_table) else {
+            return if fence::stands(connection, &table.name).map_err(&failed)? {
+                altered("it was renamed: give it its name back, and abort again")
+            } else {
+                // Somebody dropped it, and our rows and triggers went with it.
+                Ok(())
+            };
+        };
         if table.created {
             connection
-                .execute(&format!("DROP TABLE IF EXISTS {}", quote(&table.name)), [])
+                .execute(&format!("DROP TABLE {}", quote(&table.name)), [])
                 .map_err(&failed)?;
             return Ok(());
         }
-        // It was there before, empty; all its rows arrived behind the fence.
-        self.assert_schema(connection, std::slice::from_ref(table))?;
+        // It was there before, empty; all its rows arrived behind the fence. One of another
+        // definition may be another table.
+        if table.schema.iter().find(is_table) != Some(found) {
+            return altered("keep what you need of it, drop it by hand, and abort again");
+        }
         fence::drop(connection, &table.name).map_err(&failed)?;
         connection.execute(&format!("DELETE FROM {}", quote(&table.name)), []).map_err(&failed)?;
         Ok(())
@@ -337,6 +354,7 @@ impl Target {
                 return Err(Cause::TargetAltered {
                     path: self.path.clone(),
                     table: table.name.clone(),
+                    next: "put its definition and triggers back, or abort",
                 });
             }
         }
