@@ -337,6 +337,8 @@ pub(crate) struct Words<'a> {
     pub(crate) source: &'a dyn Fn(usize) -> (String, PathBuf),
     pub(crate) target: &'a Path,
     pub(crate) elsewhere: Option<&'a Path>,
+    /// Whether there is any trace of a migration of the plan.
+    pub(crate) begun: bool,
     /// Why something could not be read, where that is the contradiction.
     pub(crate) detail: Option<String>,
 }
@@ -389,6 +391,10 @@ impl Words<'_> {
             Contradiction::MarkerGone(_) => (
                 format!("source '{name}' has its retired store at {retired} and no marker at {path}"),
                 format!("put the marker back from a backup; only if you want the KV store back and no SQL database is in use, move {retired} to {path} and write its version file anew (printf 'FJL\\003' > {path}/version)"),
+            ),
+            Contradiction::TwoStores(_) if !self.begun => (
+                format!("at {retired} stands a directory, and cutover needs that name for the store of source '{name}' at {path}"),
+                format!("move {retired} away"),
             ),
             Contradiction::TwoStores(_) => (
                 format!("source '{name}' has a store at {path} and another at {retired}"),

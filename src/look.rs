@@ -9,7 +9,7 @@ use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
-    SourceSeen, State, TargetSeen, classify,
+    SourceSeen, State, TargetSeen, VersionFile, classify,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::path::{Path, PathBuf};
@@ -237,6 +237,7 @@ impl Places {
             },
             target: &self.target.path,
             elsewhere: elsewhere.map(|(path, _)| path.as_path()),
+            begun: seen.has_begun(),
             detail,
         };
         words.tell(contradiction)
@@ -244,6 +245,18 @@ impl Places {
 }
 
 impl Seen {
+    /// Whether there is any trace of a migration.
+    fn has_begun(&self) -> bool {
+        let is_ours = |standing: &Standing| match standing {
+            Standing::Marker(_) | Standing::Damaged(_) => true,
+            Standing::Directory(version) => *version == VersionFile::Held,
+            Standing::Nothing | Standing::Foreign(_) => false,
+        };
+        self.looks.iter().any(|look| is_ours(&look.path) || is_ours(&look.retired))
+            || self.observation.claim != ClaimSeen::None
+            || self.record().is_some()
+    }
+
     /// The record, where there is one.
     pub(crate) fn record(&self) -> Option<&Record> {
         match &self.target {

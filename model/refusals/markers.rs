@@ -76,7 +76,23 @@ fn something_foreign_at_a_retired_name_is_refused() {
     contradicted(daemon.path(), &daemon.plan(), Contradiction::ForeignAtRetired(0), &words);
     fs::remove_file(daemon.at("accounts.retired")).expect("removes");
     fs::create_dir(daemon.at("accounts.retired")).expect("creates");
-    let words = ["source 'accounts' has a store at", "and another at", "find out which is right"];
+    nothing_has_begun(&daemon);
+}
+
+/// The message once told the operator to move the live store away.
+#[test]
+fn a_store_of_the_daemon_s_own_at_the_retired_name_is_what_is_to_be_moved() {
+    let daemon = Daemon::fresh();
+    daemon.keep("sessions").put_back(&daemon.at("accounts.retired"));
+    nothing_has_begun(&daemon);
+}
+
+fn nothing_has_begun(daemon: &Daemon) {
+    let retired = daemon.at("accounts.retired");
+    let words = [
+        "accounts.retired stands a directory, and cutover needs that name for the store of source 'accounts' at",
+        &format!("; move {} away", retired.display()),
+    ];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::TwoStores(0), &words);
 }
 
