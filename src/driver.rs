@@ -3,7 +3,7 @@
 
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
-use crate::kv::FileLock;
+use crate::kv::{FileLock, Look, Standing};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
@@ -112,9 +112,14 @@ impl Driver {
             .and_then(|id| self.drive(Intent::Begin(id), observer));
         self.fjall.fill_with(|| None);
         match begun {
-            // Without the claim nothing was sealed, and what stands there is not ours to undo.
-            Err(Error::Interrupted { cause, .. }) if !self.places.claim.is_locked() => {
-                Err(Error::Refused(cause))
+            // Without the claim, what stands there is not ours to undo; and unless it was lost after
+            // a seal, nothing was sealed.
+            Err(Error::Interrupted { step, cause }) if !self.places.claim.is_locked() => {
+                if self.is_unmarked() {
+                    Err(Error::Refused(cause))
+                } else {
+                    Err(Error::Interrupted { step, cause })
+                }
             }
             Err(Error::Interrupted { step, cause }) => match self.drive(Intent::Abort, observer) {
                 Ok(State::Fresh) => Err(Error::Refused(cause)),
@@ -122,6 +127,13 @@ impl Driver {
             },
             result => result,
         }
+    }
+
+    /// Whether it is known that no source has a marker.
+    fn is_unmarked(&self) -> bool {
+        let is_marker =
+            |look: &Look| matches!(look.path, Standing::Marker(_) | Standing::Damaged(_));
+        self.places.observe().is_ok_and(|seen| !seen.looks.iter().any(is_marker))
     }
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.

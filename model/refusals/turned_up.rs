@@ -190,6 +190,38 @@ fn markers_without_a_claim_file_beside_a_lost_target_are_refused() {
     }
 }
 
+/// Takes the claim file from under a migration once the first source is sealed.
+struct ClaimTaken<'a> {
+    daemon: &'a Daemon,
+    holder: Option<fs::File>,
+}
+
+impl cutover::Observer for ClaimTaken<'_> {
+    fn step(&mut self, name: &str, _: &str) {
+        if name == "seal a source" && self.holder.is_none() {
+            let (claim, other) = (self.daemon.at("target.sqlite.cutover"), self.daemon.at("other"));
+            fs::copy(&claim, &other).expect("copies");
+            let file = fs::File::open(&other).expect("opens");
+            file.try_lock().expect("locks");
+            fs::rename(&other, &claim).expect("replaces it");
+            self.holder = Some(file);
+        }
+    }
+}
+
+/// It was once told as refused, with nothing changed.
+#[test]
+fn a_claim_file_that_is_replaced_after_the_first_seal_interrupts_and_is_not_told_as_a_refusal() {
+    let daemon = Daemon::fresh();
+    let mut observer = ClaimTaken { daemon: &daemon, holder: None };
+    let failed = fresh_handle(&daemon.plan()).begin_observed(&mut observer).expect_err("taken");
+    assert!(observer.holder.is_some(), "a source was sealed");
+    assert!(matches!(failed.error, Error::Interrupted { .. }), "{:?}", failed.error);
+    assert!(failed.handle.is_none() && daemon.at("accounts").is_file());
+    drop((failed, observer));
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("nobody is in the way any more"));
+}
+
 #[test]
 fn a_claim_file_that_can_not_be_read_is_refused() {
     let daemon = Daemon::sealed();
