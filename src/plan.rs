@@ -184,7 +184,8 @@ impl PlanBuilder {
     ///
     /// # Errors
     ///
-    /// [`Cause::Plan`], when a name is empty, too long, used twice or not one line; when there is no
+    /// [`Cause::Plan`], when a name is empty, too long, used twice, not one line or not one
+    /// that the operator's command could be given; when there is no
     /// source or no target; when two keyspaces write one table; when the chunk size is out of range.
     pub fn build(self) -> Result<Plan, Error> {
         self.check().map_err(Error::Refused)
@@ -367,7 +368,15 @@ fn check_name(what: &str, name: &str) -> Result<(), Cause> {
             name.escape_debug()
         )));
     }
-    Ok(())
+    // The command that a marker tells a person to run takes `--name PLAN` and `--source NAME=DIR`.
+    let reason = if name.starts_with('-') {
+        "it must not begin with '-'"
+    } else if what == "source" && name.contains('=') {
+        "it must not contain '='"
+    } else {
+        return Ok(());
+    };
+    Err(Cause::Plan(format!("'{name}' is no name for a {what}: {reason}")))
 }
 
 #[cfg(test)]
@@ -402,6 +411,12 @@ mod tests {
             (two("a", "z").chunk_bytes(0), "a chunk of 0 bytes"),
             (two("cutover", "z"), "a name that is reserved"),
             (two("a\nb", "z"), "no name for a source"),
+            (two("a=b", "z"), "'a=b' is no name for a source: it must not contain '='"),
+            (two("-a", "z"), "'-a' is no name for a source: it must not begin with '-'"),
+            (
+                Plan::builder("-p").target("t").source("a", "a", |s| s),
+                "'-p' is no name for a plan: it must not begin with '-'",
+            ),
             (
                 Plan::builder("p").target("t").source("a", "a", |s| s.blobs("x").leave_out("x")),
                 "names keyspace 'x' twice",
