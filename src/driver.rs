@@ -11,6 +11,8 @@ use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target};
 use crate::protocol::{Intent, MigrationId, NotAllowed, Session, Stage, State, Step, next};
 use crate::sql::{Access, StepError};
 use crate::stores::Opened;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// More steps than any run of the protocol takes, so that a mistake can't loop for ever.
 const STEPS_MAX: usize = 100_000;
@@ -23,8 +25,8 @@ pub(crate) struct Driver {
     pub(crate) fjall: Vec<Option<FileLock>>,
     /// The retired stores, while they are read: opening one may replay a long journal.
     pub(crate) opened: Option<Vec<Opened>>,
-    /// Whether a second lock may be lifted.
-    pub(crate) released: bool,
+    /// The retired stores whose second lock was set when they were opened; none where no store was.
+    pub(crate) lifted: Option<BTreeSet<PathBuf>>,
 }
 
 impl Driver {
@@ -32,7 +34,7 @@ impl Driver {
     pub(crate) fn new(plan: &Plan) -> Result<Self, Error> {
         let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
         let fjall = places.sites.iter().map(|_| None).collect();
-        Ok(Self { places, fjall, opened: None, released: false })
+        Ok(Self { places, fjall, opened: None, lifted: None })
     }
 
     /// Looks at everything, and says which state it is.

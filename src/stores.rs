@@ -12,6 +12,8 @@ use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
 use crate::sql::{Draft, DraftKeyspace, StepError};
 use crate::steps::now;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// A source's store, where it has one, and where its keyspaces go.
 #[derive(Debug)]
@@ -135,7 +137,7 @@ impl Driver {
 
     /// Opens the retired stores for reading; the second lock is lifted as long as that takes.
     pub(crate) fn open_stores(&mut self) -> Result<Vec<Opened>, Cause> {
-        self.released = true;
+        let lifted = self.lifted.get_or_insert_default();
         let mut opened = Vec::new();
         for (site, source) in self.places.sites.iter().zip(&self.places.plan.inner.sources) {
             let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
@@ -143,6 +145,9 @@ impl Driver {
                 .marker()
                 .is_some_and(|marker| marker.stage == Stage::Reclaimed);
             let store = if exists && !reclaimed {
+                if Standing::at(&site.retired)? == Standing::Directory(VersionFile::Held) {
+                    lifted.insert(site.retired.clone());
+                }
                 site.release_version()?;
                 Some(Store::open(&site.name, &site.retired)?)
             } else {
@@ -158,22 +163,24 @@ impl Driver {
     /// next open does it: no proof leans on it.
     pub(crate) fn close_stores(&mut self) {
         self.opened = None;
-        if std::mem::take(&mut self.released)
-            && let Err(cause) = self.hold_tombstoned()
+        if let Some(lifted) = self.lifted.take()
+            && let Err(cause) = self.hold_again(&lifted)
         {
             tracing::warn!(%cause, "the second lock was not set again");
         }
     }
 
-    /// Sets the second lock again in every tombstoned store that was read.
-    fn hold_tombstoned(&self) -> Result<(), Cause> {
+    /// Sets the second lock again in every tombstoned store that was read, and where it was lifted
+    /// beside a marker that is gone.
+    fn hold_again(&self, lifted: &BTreeSet<PathBuf>) -> Result<(), Cause> {
         for site in &self.places.sites {
             let look = site.look(None)?;
-            let tombstoned = look
-                .path
-                .marker()
-                .is_some_and(|m| matches!(m.stage, Stage::Tombstone | Stage::Final));
-            if tombstoned && look.retired == Standing::Directory(VersionFile::Native) {
+            let held = match look.path.marker().map(|marker| marker.stage) {
+                Some(Stage::Tombstone | Stage::Final) => true,
+                Some(Stage::Sealed | Stage::Restoring | Stage::Reclaimed) => false,
+                None => lifted.contains(&site.retired),
+            };
+            if held && look.retired == Standing::Directory(VersionFile::Native) {
                 site.hold_version()?;
             }
         }

@@ -49,6 +49,21 @@ fn a_marker_that_was_deleted_beside_a_live_target_is_put_back() {
     assert_eq!(read_table(&daemon.at("target.sqlite"), "accounts_first"), pairs["first"]);
 }
 
+/// The store was once left without it: only beside a marker was it set again.
+#[test]
+fn the_second_lock_is_set_again_after_a_verification_whose_marker_was_deleted() {
+    let daemon = Daemon::live();
+    let version = daemon.at("accounts.retired/version");
+    let before = fs::read(&version).expect("reads");
+    let cutover::Found::Tombstoned(mut handle) = cutover::open(&daemon.plan()).expect("opens")
+    else {
+        panic!("not live")
+    };
+    fs::remove_file(daemon.at("accounts")).expect("removes");
+    handle.verify(&mut ()).expect("verifies");
+    assert_eq!(fs::read(&version).expect("reads"), before);
+}
+
 #[test]
 fn an_sql_file_from_an_earlier_migration_is_refused() {
     let daemon = Daemon::copying();
