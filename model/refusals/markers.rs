@@ -96,6 +96,24 @@ fn nothing_has_begun(daemon: &Daemon) {
     contradicted(daemon.path(), &daemon.plan(), Contradiction::TwoStores(0), &words);
 }
 
+/// Opening the stores once deleted it.
+#[test]
+fn a_file_of_the_user_s_own_at_a_name_that_the_exchange_is_tried_with_is_kept() {
+    let daemon = Daemon::fresh();
+    let (file, folder) = (daemon.at("accounts.cutover-probe"), daemon.at("sessions.cutover-probe"));
+    fs::write(&file, "dear reader").expect("writes");
+    fs::create_dir(&folder).expect("creates");
+    let empty = daemon.at("accounts.cutover-probe-2");
+    fs::write(&empty, "").expect("writes");
+    drop(cutover::kv(&daemon.plan()).expect("opens as ever"));
+    assert!(!empty.exists(), "it is what a killed run leaves");
+    let words = ["accounts.cutover-probe changed while cutover worked on it"];
+    let changed = |c: &Cause| matches!(c, Cause::ChangedUnderneath(_));
+    refused(daemon.path(), &daemon.plan(), changed, &words);
+    assert_eq!(fs::read_to_string(&file).expect("reads"), "dear reader");
+    assert!(folder.is_dir());
+}
+
 #[test]
 fn a_plan_that_is_not_the_markers_own_is_refused() {
     for daemon in [Daemon::sealed(), Daemon::copying(), Daemon::committed(), Daemon::live()] {

@@ -143,7 +143,7 @@ impl Site {
         let standing = Standing::at(&self.path)?;
         let retired = Standing::at(&self.retired)?;
         let id = |standing: &Standing| standing.marker().map(|marker| marker.id);
-        for left_over in self.temporaries([claimed, id(&standing), id(&retired)]) {
+        for left_over in self.left_over([claimed, id(&standing), id(&retired)])? {
             disk::remove_file(&left_over)?;
         }
         if standing.marker().is_none() && retired.marker().is_some() {

@@ -63,10 +63,7 @@ impl Site {
             | Standing::Damaged(_)
             | Standing::Foreign(_) => None,
         };
-        let mut temporary = false;
-        for left_over in self.temporaries([claimed, of(&path), of(&retired)]) {
-            temporary |= disk::metadata(&left_over)?.is_some();
-        }
+        let temporary = !self.left_over([claimed, of(&path), of(&retired)])?.is_empty();
         Ok(Look { path, retired, temporary })
     }
 
@@ -80,9 +77,19 @@ impl Site {
         ["", "-2"].map(|end| disk::with_suffix(&self.path, &format!(".cutover-probe{end}")))
     }
 
-    pub(super) fn temporaries(&self, ids: [Option<MigrationId>; 3]) -> Vec<PathBuf> {
-        let markers = ids.into_iter().flatten().map(|id| self.temporary(id));
-        markers.chain(self.probes()).collect()
+    /// What sealing, unsealing and trying the exchange may leave beside the source. Somebody else's
+    /// file or folder may have such a name: ours are regular files, and those of the exchange empty.
+    pub(super) fn left_over(&self, ids: [Option<MigrationId>; 3]) -> Result<Vec<PathBuf>, Cause> {
+        let markers = ids.into_iter().flatten().map(|id| (self.temporary(id), false));
+        let probes = self.probes().map(|probe| (probe, true));
+        let mut found = Vec::new();
+        for (path, empty) in markers.chain(probes) {
+            let metadata = disk::metadata(&path)?;
+            if metadata.is_some_and(|m| m.is_file() && (m.len() == 0 || !empty)) {
+                found.push(path);
+            }
+        }
+        Ok(found)
     }
 }
 
