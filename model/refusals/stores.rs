@@ -23,6 +23,25 @@ fn a_store_whose_version_file_is_not_of_this_format_is_refused() {
     }
 }
 
+/// A look at a FIFO once waited for a writer for ever.
+#[test]
+fn a_store_whose_version_file_is_no_regular_file_is_refused_at_once() {
+    let daemon = Daemon::fresh();
+    let version = daemon.at("sessions/version");
+    fs::rename(&version, daemon.at("version")).expect("renames");
+    symlink(daemon.at("version"), &version).expect("links");
+    no_store(&daemon, &["its version file is no regular file"]);
+    fs::remove_file(&version).expect("removes");
+    let made = Command::new("mkfifo").arg(&version).status().expect("mkfifo(1)");
+    assert!(made.success());
+    // No snapshot: it would read the FIFO.
+    let plan = daemon.plan();
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(cutover::sql(&plan, &mut ()).map(drop)));
+    let result = result.recv_timeout(std::time::Duration::from_secs(20)).expect("no hang");
+    says(&result.expect_err("it is refused"), &["its version file is no regular file"]);
+}
+
 #[test]
 fn a_folder_that_is_no_store_is_refused() {
     let daemon = Daemon::fresh();

@@ -26,8 +26,12 @@ fn temporary(store: &Path) -> PathBuf {
     store.join("version.cutover")
 }
 
-/// The bytes of a store's `version` file; none where there is no such file.
+/// The bytes of a store's `version` file; none where there is no such file. What is no regular file
+/// is not opened: a FIFO would be waited for.
 pub(super) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
+    if !disk::metadata(&path(store))?.is_some_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
     match disk::read_bounded(&path(store), VERSION_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -85,6 +89,9 @@ pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
     let refuse = |reason: String| {
         Err(Cause::NotAStore { name: name.to_owned(), path: store.to_owned(), reason })
     };
+    if disk::metadata(&path(store))?.is_some_and(|metadata| !metadata.is_file()) {
+        return refuse("its version file is no regular file; correct the path".to_owned());
+    }
     match read(store)?.as_deref() {
         Some(NATIVE) => Ok(()),
         Some([b'F', b'J', b'L', older @ 1..3]) => refuse(format!(
