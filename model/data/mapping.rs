@@ -190,6 +190,46 @@ fn a_pair_that_a_mapping_refuses_stops_the_run_and_the_next_run_goes_on() {
     assert_eq!(of_bob, 13 + 1);
 }
 
+/// It was once told as a failure of SQLite, with the advice to look at the disk.
+#[test]
+fn a_statement_that_sqlite_can_not_compile_is_the_mapping_s_fault_and_not_the_disk_s() {
+    /// Has a statement that names no column of its table, or hands it too much.
+    struct Mistyped(&'static str);
+    impl Mapping for Mistyped {
+        fn name(&self) -> &'static str {
+            "mistyped"
+        }
+        fn tables(&self) -> Vec<Table> {
+            Accounts.tables()
+        }
+        fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+            rows.execute(self.0, (key, value)).map(drop)
+        }
+        fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+            Accounts.read_back(rows, visit)
+        }
+    }
+    for (statement, reason) in [
+        ("INSERT INTO account (key, name) VALUES (?1, ?2)", "has no column named key"),
+        ("INSERT INTO account (name) VALUES (?1)", "parameter"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        stores(folder.path(), "eve");
+        let plan = Plan::builder("own")
+            .source("accounts", folder.path().join("accounts"), |s| {
+                s.table("a", Mistyped(statement))
+            })
+            .target(folder.path().join("target.sqlite"))
+            .build()
+            .expect("a plan");
+        fresh_handle(&plan).begin().expect("begins");
+        let failed = migrating_handle(&plan).run(&mut ()).expect_err(statement);
+        let text = failed.error.to_string();
+        let words = "mend the pair or the mapping, then run this again, or abort";
+        assert!(text.contains(reason) && text.contains(words), "{text}");
+    }
+}
+
 #[test]
 fn a_copy_that_a_mapping_stopped_goes_on_with_a_mended_one() {
     let folder = tempfile::tempdir().expect("a folder");

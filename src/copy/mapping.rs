@@ -60,17 +60,20 @@ pub enum MappingError {
 
 impl From<rusqlite::Error> for MappingError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::Error as Sql;
         use rusqlite::ffi::ErrorCode;
         let text = error.to_string();
-        let converts =
-            matches!(error, Sql::FromSqlConversionFailure(..) | Sql::InvalidColumnType(..));
         match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
-                Self::Refused(text)
-            }
-            None if converts => Self::Refused(text),
-            Some(_) | None => Self::Engine(text),
+            // `Unknown` is SQLite's word for a statement that it can't compile or run; without a
+            // code it is rusqlite that refuses a statement, its parameters or a column.
+            Some(
+                ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch
+                | ErrorCode::TooBig
+                | ErrorCode::ParameterOutOfRange
+                | ErrorCode::Unknown,
+            )
+            | None => Self::Refused(text),
+            Some(_) => Self::Engine(text),
         }
     }
 }

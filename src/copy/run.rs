@@ -102,6 +102,11 @@ fn recorded(keyspace: &KeyspaceRecorded) -> Digest {
     Digest::recorded(keyspace).unwrap_or_default()
 }
 
+fn unread(target: &Target, message: String, next: &'static str) -> StepError {
+    let (what, path) = ("read back the rows in", target.path.clone());
+    Cause::Engine { engine: "SQLite", what, path, message, next }.into()
+}
+
 fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
     match error {
         MappingError::Refused(reason) => Cause::PairRefused {
@@ -172,15 +177,19 @@ pub(crate) fn verify(
         match read {
             Ok(()) => compare(keyspace, found, "the SQL database")?,
             Err(MappingError::Cancelled) => return Err(Cause::Cancelled.into()),
-            Err(MappingError::Refused(reason) | MappingError::Engine(reason)) => {
-                return Err(Cause::Engine {
-                    engine: "SQLite",
-                    what: "read back the rows in",
-                    path: target.path.clone(),
-                    message: reason,
-                    next: "abort, or look at the disk and run this again",
-                }
-                .into());
+            Err(MappingError::Refused(reason)) => {
+                return Err(unread(
+                    target,
+                    reason,
+                    "mend the mapping and run this again, or abort",
+                ));
+            }
+            Err(MappingError::Engine(reason)) => {
+                return Err(unread(
+                    target,
+                    reason,
+                    "abort, or look at the disk and run this again",
+                ));
             }
         }
         tell(observer, &found);
