@@ -92,6 +92,18 @@ fn a_fence_or_a_table_that_somebody_changed_stops_the_migration() {
     }
 }
 
+#[test]
+fn a_copy_that_is_refused_for_a_changed_table_leaves_the_journal_mode_as_it_is() {
+    let daemon = Daemon::copying();
+    daemon.sqlite("CREATE INDEX more ON sessions_second (value); PRAGMA journal_mode = WAL");
+    let failed = migrating_handle(&daemon.plan()).run(&mut ()).expect_err("it is refused");
+    assert!(matches!(failed.error, Error::Refused(Cause::TargetAltered { .. })), "{failed}");
+    let connection = rusqlite::Connection::open(daemon.at("target.sqlite")).expect("opens");
+    let mode: String =
+        connection.query_one("PRAGMA journal_mode", [], |row| row.get(0)).expect("a mode");
+    assert_eq!(mode, "wal");
+}
+
 /// One table that was there before, and that somebody dropped during the copy, once made both going
 /// on and going back impossible.
 #[test]

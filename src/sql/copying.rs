@@ -133,17 +133,18 @@ impl Target {
     ) -> Result<Copying, Cause> {
         let connection = connection::open(&self.path, false)?;
         let failed = engine("prepare", &self.path);
+        // Before anything changes: a refusal must leave the mode as it was.
+        let record = self.record(&connection, plan)?;
+        if record.run() != run || record.stage != RecordStage::Copying {
+            return Err(Cause::RecordChanged(self.path.clone()));
+        }
+        self.assert_schema(&connection, &record.tables)?;
         // A rollback journal is faster for rows that are only added. Where another connection holds
         // the database in WAL, it stays there, which is as durable.
         connection::set_journal_mode(&connection, &self.path, "DELETE")?;
         // A chunk's pages stay in memory until its commit; negative means KiB.
         let kibibytes = i64::try_from(chunk_bytes / 1024 * 2).unwrap_or(i64::MAX).max(8 * 1024);
         connection.pragma_update(None, "cache_size", -kibibytes).map_err(&failed)?;
-        let record = self.record(&connection, plan)?;
-        if record.run() != run || record.stage != RecordStage::Copying {
-            return Err(Cause::RecordChanged(self.path.clone()));
-        }
-        self.assert_schema(&connection, &record.tables)?;
         Ok(Copying { target: self.clone(), connection, record })
     }
 }
