@@ -39,7 +39,14 @@ fn a_table_that_the_plan_would_write_must_be_empty_and_a_table() {
             "it is there already and holds rows",
         ),
         ("CREATE VIEW Accounts_First AS SELECT 1", "the name belongs to a view"),
-        ("CREATE TABLE t (x); CREATE INDEX accounts_first ON t (x)", "the name belongs to a index"),
+        (
+            "CREATE TABLE t (x); CREATE INDEX accounts_first ON t (x)",
+            "the name belongs to an index",
+        ),
+        (
+            "CREATE VIRTUAL TABLE accounts_first USING fts5(key)",
+            "the name belongs to a virtual table",
+        ),
     ] {
         let daemon = Daemon::fresh();
         daemon.sqlite(before);
@@ -50,6 +57,33 @@ fn a_table_that_the_plan_would_write_must_be_empty_and_a_table() {
             &["table 'accounts_first' in", words, "give the keyspace another table"],
         );
     }
+}
+
+#[test]
+fn a_shadow_table_is_refused_and_a_trigger_s_name_is_in_nobody_s_way() {
+    let daemon = Daemon::fresh();
+    daemon.sqlite(
+        "CREATE TABLE t (x); CREATE VIRTUAL TABLE notes USING fts5(text);
+         CREATE TRIGGER accounts_first AFTER INSERT ON t BEGIN SELECT 1; END",
+    );
+    let plan = |table: &str| {
+        Plan::builder("small")
+            .source("accounts", daemon.at("accounts"), |s| {
+                s.table("second", cutover::Blobs::new(table)).every_keyspace()
+            })
+            .target(daemon.at("target.sqlite"))
+            .build()
+            .expect("a plan")
+    };
+    refused(
+        daemon.path(),
+        &plan("NOTES_docsize"),
+        |c| matches!(c, Cause::Table { .. }),
+        &["table 'NOTES_docsize' in", "the name belongs to a shadow table"],
+    );
+    drop(cutover::sql(&plan("own"), &mut ()).expect("SQL"));
+    let target = daemon.at("target.sqlite");
+    assert_eq!(crate::common::read_table(&target, "accounts_first").len(), 20);
 }
 
 /// What a plain connection sees of the schema and the records.

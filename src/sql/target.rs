@@ -392,7 +392,13 @@ pub(super) fn check_tables(
         }
         let kind: Option<String> = connection
             .query_row(
-                "SELECT type FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE",
+                // A trigger's name is in nobody's way. A virtual table and its shadows are tables here.
+                "SELECT coalesce(
+                     (SELECT type || ' table' FROM pragma_table_list
+                      WHERE schema = 'main' AND name = s.name AND type IN ('virtual', 'shadow')),
+                     type)
+                 FROM sqlite_schema AS s
+                 WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view')",
                 [name],
                 |row| row.get(0),
             )
@@ -412,6 +418,7 @@ pub(super) fn check_tables(
                     return refuse(name, "it is there already and holds rows".to_owned());
                 }
             }
+            Some(kind @ "index") => return refuse(name, format!("the name belongs to an {kind}")),
             Some(kind) => return refuse(name, format!("the name belongs to a {kind}")),
         }
     }
