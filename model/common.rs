@@ -136,3 +136,8 @@ pub fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
     }
     found
 }
+
+/// How many of the double kills are tried for a migration; other sampled sweeps follow it.
+pub fn samples() -> usize {
+    std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}

@@ -16,5 +16,6 @@ mod common;
 mod crash;
 mod daemon;
 mod data;
+mod power;
 mod race;
 mod refusals;

@@ -25,6 +25,7 @@ impl Driver {
                 for site in &self.places.sites {
                     site.confirm()?;
                 }
+                self.places.claim.confirm()?;
                 if record { self.places.target.confirm() } else { Ok(()) }
             }
             Step::Claim(id) => Ok(self.claim(seen, Some(id))?),

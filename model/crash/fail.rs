@@ -1,7 +1,7 @@
 //! An I/O error at every fault point, once and for good.
 
-use super::kill::samples;
 use super::{Place, STORIES, Story, at_most_one_writer, ended, names, plan, play};
+use crate::common::samples;
 use cutover::Error;
 use cutover::fault::{Fault, arm, passed};
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use super::{
     CLAIM_LEFT_OVER, End, Place, SOURCES, Story, at_most_one_writer, ended, names, play, story,
 };
 use crate::child;
+use crate::common::samples;
 use cutover::fault::{ENVIRONMENT, arm, passed};
 use cutover::{Cause, Error};
 use std::os::unix::process::ExitStatusExt;
@@ -31,11 +32,6 @@ fn points(act: &str, folder: &Path) -> Vec<&'static str> {
     let points = passed();
     arm(None);
     points
-}
-
-/// How many of the double kills are tried for a migration; other sampled sweeps follow it.
-pub(super) fn samples() -> usize {
-    std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
 /// Kills at each fault point of a story once, and recovers.

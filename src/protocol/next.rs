@@ -55,8 +55,8 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Step {
-    /// Make durable what was found: markers and their folders, and, if asked, the target's record
-    /// or its absence.
+    /// Make durable what was found: markers and their folders, the claim file, and, if asked, the
+    /// target's record or its absence.
     Confirm {
         /// Whether the target too.
         record: bool,

@@ -55,6 +55,15 @@ impl ClaimFile {
         self.lock.is_some()
     }
 
+    /// Makes durable what it says, where there is one.
+    pub(crate) fn confirm(&self) -> Result<(), Cause> {
+        if disk::metadata(&self.path)?.is_none_or(|metadata| !metadata.is_file()) {
+            return Ok(());
+        }
+        disk::sync_file(&self.path)?;
+        disk::sync_folder(disk::parent(&self.path))
+    }
+
     /// What it says of `plan`; and, where it can't be read, why.
     pub(crate) fn look(&self, plan: &str) -> Result<(ClaimSeen, Option<String>), Cause> {
         Ok(match self.read()? {
