@@ -169,6 +169,32 @@ fn a_mistyped_source_beside_a_live_target_gets_no_tombstone() {
     contradicted(daemon.path(), &mistyped, Contradiction::SourceElsewhere(0), &words);
 }
 
+/// Once the record was gone, nothing said any more that the target was the right one, and no step led
+/// out.
+#[test]
+fn an_abort_ends_though_the_claim_was_deleted_or_the_whole_folder_moved() {
+    let ends = |folder: &Path| {
+        let plan = crate::common::small_plan(folder);
+        let aborted = migrating_handle(&plan).abort().expect("aborts");
+        assert!(matches!(aborted, cutover::Aborted::Fresh(_)), "{aborted:?}");
+        drop(aborted);
+        for (seed, name) in (1..).zip(crate::common::SOURCES) {
+            assert_eq!(crate::common::read_store(&folder.join(name)), small_store(seed, 20));
+        }
+    };
+    let daemon = Daemon::copying();
+    fs::remove_file(daemon.at("target.sqlite.cutover")).expect("removes");
+    ends(daemon.path());
+
+    let daemon = Daemon::copying();
+    let moved = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(daemon.path()).expect("lists") {
+        let entry = entry.expect("lists");
+        fs::rename(entry.path(), moved.path().join(entry.file_name())).expect("moves");
+    }
+    ends(moved.path());
+}
+
 #[test]
 fn a_lost_target_is_not_made_anew() {
     let daemon = Daemon::live();

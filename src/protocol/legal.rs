@@ -2,8 +2,9 @@
 
 use super::matrix::{ID, every_observation, marker, pinned};
 use super::{
-    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordStage, Run,
-    Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was, classify, next,
+    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordSeen,
+    RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was,
+    classify, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -329,4 +330,25 @@ fn i4_what_a_killed_seal_left_is_tidied_before_the_source_is_sealed_again() {
     };
     let session = Session { confirmed: true, ..Session::default() };
     assert_eq!(next(&seen, Intent::Copy, &session), Ok(Step::Tidy(1)));
+}
+
+/// Every marker is final, so a start has no need to confirm the record; freeing the only other copy
+/// has.
+#[test]
+fn i3_what_is_freed_is_durable_in_the_target_first() {
+    let run = Run { id: ID, attempt: 1 };
+    let (stage, copied, sources, paths) = (RecordStage::Live, true, true, true);
+    let seen = Observation {
+        sources: vec![SourceSeen {
+            path: AtPath::Marker(marker(Stage::Final, run, Was::Directory)),
+            retired: AtRetired::Directory(VersionFile::Held),
+            temporary: false,
+        }],
+        target: TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths }),
+        claim: ClaimSeen::Id(ID),
+        elsewhere: Vec::new(),
+    };
+    let asked = |intent| next(&seen, intent, &Session::default());
+    assert_eq!(asked(Intent::UseSql), Ok(Step::Confirm { record: false }));
+    assert_eq!(asked(Intent::Reclaim), Ok(Step::Confirm { record: true }));
 }
