@@ -1,7 +1,7 @@
 //! The dry run: what a migration would do, and everything that it would be refused for.
 
 use crate::error::{Cause, Error};
-use crate::kv::{Site, Standing, Store};
+use crate::kv::{Look, Site, Standing, Store};
 use crate::look::{Places, Seen};
 use crate::observer::{Observer, Phase, Progress};
 use crate::plan::{Keyspace, Plan};
@@ -9,7 +9,7 @@ use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::protocol::{Stage, State, VersionFile};
 use crate::sql::{Access, Target};
-use crate::status::{CONTRADICTION, Status, status};
+use crate::status::CONTRADICTION;
 use serde::Serialize;
 
 /// Pairs between two looks at the observer while a store is read.
@@ -19,7 +19,7 @@ const SCAN_PAIRS: u64 = 50_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Preview {
-    /// The state, as [`Status::state`] has it.
+    /// The state, as [`Status::state`](crate::Status::state) has it.
     pub state: &'static str,
     /// The plan's name.
     pub plan: String,
@@ -77,11 +77,10 @@ pub struct PreviewKeyspace {
 /// [`Error::Refused`] with [`Cause::Cancelled`] where `observer` asks to stop, or where a store
 /// fails while it is read.
 pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Error> {
-    let status = status(plan)?;
     let mut preview = Preview {
-        state: status.state,
+        state: CONTRADICTION,
         plan: plan.name().to_owned(),
-        target: status.target.path.clone(),
+        target: plan.target().display().to_string(),
         steps: Vec::new(),
         keyspaces: Vec::new(),
         needed_bytes: None,
@@ -95,12 +94,12 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
             return Ok(preview);
         }
     };
+    preview.target = places.target.path.display().to_string();
     let seen = places.observe().map_err(Error::Refused)?;
     preview.available_bytes = crate::disk::available_bytes(places.target.folder()).ok();
     match places.classify(&seen) {
-        Ok(state) => preview.tell(state, &places, &seen, &status, observer)?,
+        Ok(state) => preview.tell(state, &places, &seen, observer)?,
         Err(error) => {
-            preview.state = CONTRADICTION;
             preview.refused.push(error.to_string());
             if matches!(error, Error::Refused(_)) {
                 // No migration has begun: the target is only one of the things that may be wrong.
@@ -130,10 +129,12 @@ impl Preview {
         state: State,
         places: &Places,
         seen: &Seen,
-        status: &Status,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         self.state = state.name();
+        if let Some(record) = seen.record() {
+            self.keyspaces = record.keyspaces.iter().map(PreviewKeyspace::from).collect();
+        }
         match state {
             State::Fresh => {
                 let survey = self.survey(places)?;
@@ -144,28 +145,19 @@ impl Preview {
                 self.scan(places, &keyspaces, observer).map_err(Error::Refused)?;
             }
             State::Migrating { .. } => match seen.record() {
-                Some(record) => {
-                    self.steps = from_the_copy(places, Some(record.copied()));
-                    self.keyspaces = record.keyspaces.iter().map(PreviewKeyspace::from).collect();
-                }
+                Some(record) => self.steps = from_the_copy(places, Some(record.copied())),
                 None => self.steps = from_the_start(places, seen),
             },
-            State::Committed => {
-                self.steps = from_the_commit(places);
-                let recorded = seen.record().map(|record| record.keyspaces.iter());
-                self.keyspaces =
-                    recorded.into_iter().flatten().map(PreviewKeyspace::from).collect();
-            }
+            State::Committed => self.steps = from_the_commit(places),
             State::Tombstoned => {
-                let waiting = |at: &crate::status::SourceStatus| {
-                    at.marker != Stage::Final.word() && at.marker != Stage::Reclaimed.word()
+                let settled = |look: &Look| {
+                    look.path
+                        .marker()
+                        .is_some_and(|m| matches!(m.stage, Stage::Final | Stage::Reclaimed))
                 };
-                if status.sources.iter().any(waiting) {
+                if !seen.looks.iter().all(settled) {
                     self.steps.push(step("make every tombstone final"));
                 }
-                let recorded = seen.record().map(|record| record.keyspaces.iter());
-                self.keyspaces =
-                    recorded.into_iter().flatten().map(PreviewKeyspace::from).collect();
             }
             State::RerunAllowed => {
                 self.steps.push(step(

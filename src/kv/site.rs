@@ -56,13 +56,7 @@ impl Site {
     pub(crate) fn look(&self, claimed: Option<MigrationId>) -> Result<Look, Cause> {
         let path = Standing::at(&self.path)?;
         let retired = Standing::at(&self.retired)?;
-        let of = |standing: &Standing| match standing {
-            Standing::Marker(marker) => Some(marker.id),
-            Standing::Nothing
-            | Standing::Directory(_)
-            | Standing::Damaged(_)
-            | Standing::Foreign(_) => None,
-        };
+        let of = |standing: &Standing| standing.marker().map(|marker| marker.id);
         let temporary = !self.left_over([claimed, of(&path), of(&retired)])?.is_empty();
         Ok(Look { path, retired, temporary })
     }

@@ -167,6 +167,23 @@ impl Contradiction {
     }
 }
 
+impl Contradiction {
+    /// Whether it may be an unfinished copy in the target that the markers contradict, which
+    /// [`Intent::Discard`](super::Intent::Discard) removes if it was never live.
+    #[must_use]
+    pub const fn is_left_over(self) -> bool {
+        matches!(
+            self,
+            Self::RecordWithoutMarkers
+                | Self::RecordOfAnotherMigration
+                | Self::StaleTarget
+                | Self::OlderTarget
+                | Self::OpenBesideRecord(_)
+                | Self::RestoringBesideRecord(_)
+        )
+    }
+}
+
 /// Says which state an observation is.
 ///
 /// # Errors
@@ -334,13 +351,10 @@ fn refuse<T>(
     found.map_or(Ok(()), |found| Err(contradiction(found)))
 }
 
-fn check_elsewhere(
-    seen: &Observation,
-    sources: &Sources,
-    target: Option<RecordSeen>,
-) -> Result<(), Contradiction> {
-    for elsewhere in &seen.elsewhere {
-        match elsewhere {
+/// Refuses a record of this plan at any place that a marker names and the caller does not.
+pub(super) fn refuse_records(elsewhere: &[TargetSeen]) -> Result<(), Contradiction> {
+    for target in elsewhere {
+        match target {
             TargetSeen::Record(RecordSeen { stage: RecordStage::Live, .. }) => {
                 return Err(Contradiction::LiveElsewhere);
             }
@@ -354,6 +368,15 @@ fn check_elsewhere(
             | TargetSeen::MainFileGone => {}
         }
     }
+    Ok(())
+}
+
+fn check_elsewhere(
+    seen: &Observation,
+    sources: &Sources,
+    target: Option<RecordSeen>,
+) -> Result<(), Contradiction> {
+    refuse_records(&seen.elsewhere)?;
     // What can't be seen elsewhere may be live: only a record of this very migration at the
     // caller's own target shows that the caller means the right one.
     let here = target.is_some_and(|record| Some(record.run.id) == sources.id());

@@ -10,7 +10,8 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 
-const INTENTS: [Intent; 10] = [
+/// What may be wanted from a state.
+pub(super) const INTENTS: [Intent; 10] = [
     Intent::UseKv,
     Intent::Begin(ID),
     Intent::Copy,

@@ -1,5 +1,6 @@
 //! Every step from every state is legal, whatever was asked for and whatever the session has done.
 
+use super::closure::INTENTS;
 use super::matrix::{ID, every_observation, marker, pinned};
 use super::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordSeen,
@@ -9,20 +10,8 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-const INTENTS: [Intent; 12] = [
-    Intent::UseKv,
-    Intent::Begin(ID),
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-    Intent::ReplaceTarget,
-    Intent::Discard,
-];
+/// What may be wanted from facts that are no state.
+const FROM_CONTRADICTIONS: [Intent; 2] = [Intent::ReplaceTarget, Intent::Discard];
 
 /// A session that has done nothing, and those that have done more and more.
 fn sessions() -> Vec<Session> {
@@ -255,7 +244,7 @@ fn count_steps(count: usize) -> String {
     every_observation(count, &mut |seen| {
         let state = classify(seen);
         let facts = Facts::new(seen);
-        for intent in INTENTS {
+        for intent in INTENTS.into_iter().chain(FROM_CONTRADICTIONS) {
             // Two intents can go on from a contradiction; what the session did changes little.
             let sessions = match (state, intent) {
                 (Ok(_), _) => &sessions[..],

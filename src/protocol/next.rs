@@ -1,6 +1,6 @@
 //! What comes next: the one durable step that an observation and an intent call for.
 
-use super::classify::{Marked, Sources};
+use super::classify::{Marked, Sources, refuse_records};
 use super::{
     AtRetired, Attempt, ClaimSeen, Contradiction, MigrationId, Observation, RecordSeen,
     RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify,
@@ -342,12 +342,17 @@ impl<'a> View<'a> {
             .unwrap_or(Step::Done(State::Migrating { rerun: false }))
     }
 
+    /// The attempt that this session raises markers to: higher than any that was ever written.
+    fn fresh(&self) -> Result<Attempt, NotAllowed> {
+        match self.session.fresh {
+            Some(fresh) => Ok(fresh),
+            None => self.attempt_max().checked_add(1).ok_or(NotAllowed::AttemptsExhausted),
+        }
+    }
+
     /// Raises every marker, as `stage_of` says, to an attempt that no record can carry yet.
     fn raise(&self, stage_of: impl Fn(Stage) -> Stage) -> Result<Option<Step>, NotAllowed> {
-        let fresh = match self.session.fresh {
-            Some(fresh) => fresh,
-            None => self.attempt_max().checked_add(1).ok_or(NotAllowed::AttemptsExhausted)?,
-        };
+        let fresh = self.fresh()?;
         let lower = |m: &&Marked| {
             m.marker.run.attempt != fresh || m.marker.stage != stage_of(m.marker.stage)
         };
@@ -483,10 +488,7 @@ impl<'a> View<'a> {
         }
         let waiting = |m: &&Marked| m.marker.stage != Stage::Restoring;
         if let Some(m) = self.sources.marked.iter().find(waiting) {
-            let attempt = match self.session.fresh {
-                Some(fresh) => fresh,
-                None => self.attempt_max().checked_add(1).ok_or(NotAllowed::AttemptsExhausted)?,
-            };
+            let attempt = self.fresh()?;
             return Ok(Step::Mark { source: m.source, stage: Stage::Restoring, attempt });
         }
         Ok(self.unseal().unwrap_or(Step::Done(State::Fresh)))
@@ -523,21 +525,7 @@ impl<'a> View<'a> {
 /// Points every marker at the caller's target, once an operator has said that the one they name is
 /// gone for good, and nothing live is found there.
 fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
-    for elsewhere in &seen.elsewhere {
-        match elsewhere {
-            TargetSeen::Record(RecordSeen { stage: RecordStage::Live, .. }) => {
-                return Err(NotAllowed::Contradiction(Contradiction::LiveElsewhere));
-            }
-            TargetSeen::Record(RecordSeen {
-                stage: RecordStage::Copying | RecordStage::Committed,
-                ..
-            }) => return Err(NotAllowed::Contradiction(Contradiction::RecordElsewhere)),
-            TargetSeen::None
-            | TargetSeen::Unreadable
-            | TargetSeen::Unreachable
-            | TargetSeen::MainFileGone => {}
-        }
-    }
+    refuse_records(&seen.elsewhere).map_err(NotAllowed::Contradiction)?;
     let sources = Sources::sort(seen).map_err(NotAllowed::Contradiction)?;
     let Some(id) = sources.id() else {
         return Err(NotAllowed::State(State::Fresh));
@@ -575,28 +563,12 @@ fn discard(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
         Ok(state) => return Ok(Step::Done(state)),
         Err(contradiction) => contradiction,
     };
-    let discardable = matches!(
-        contradiction,
-        Contradiction::RecordWithoutMarkers
-            | Contradiction::RecordOfAnotherMigration
-            | Contradiction::StaleTarget
-            | Contradiction::OlderTarget
-            | Contradiction::OpenBesideRecord(_)
-            | Contradiction::RestoringBesideRecord(_)
+    let unfinished = matches!(
+        seen.target,
+        TargetSeen::Record(RecordSeen { stage: RecordStage::Copying | RecordStage::Committed, .. })
     );
-    match seen.target {
-        TargetSeen::Record(RecordSeen {
-            stage: RecordStage::Copying | RecordStage::Committed,
-            ..
-        }) if discardable && session.confirmed => Ok(Step::DropRecord),
-        TargetSeen::Record(RecordSeen {
-            stage: RecordStage::Copying | RecordStage::Committed,
-            ..
-        }) if discardable => Ok(Step::Confirm { record: true }),
-        TargetSeen::Record(_)
-        | TargetSeen::None
-        | TargetSeen::Unreadable
-        | TargetSeen::Unreachable
-        | TargetSeen::MainFileGone => Err(NotAllowed::Contradiction(contradiction)),
+    if !contradiction.is_left_over() || !unfinished {
+        return Err(NotAllowed::Contradiction(contradiction));
     }
+    Ok(if session.confirmed { Step::DropRecord } else { Step::Confirm { record: true } })
 }

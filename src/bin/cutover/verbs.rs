@@ -100,7 +100,7 @@ fn not_live(state: &str, next: &str) -> Stop {
 /// Goes back, while that is possible.
 pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
     if let Err(Error::Contradiction(told)) = open(plan)
-        && is_left_over(told.contradiction)
+        && told.contradiction.is_left_over()
     {
         approve(
             &format!(
@@ -147,19 +147,6 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
             "the tombstones stand and no copy has begun, so there is nothing to abort; run rerun or restore-kv",
         )),
     }
-}
-
-/// An unfinished migration in the target that the markers contradict.
-const fn is_left_over(contradiction: Contradiction) -> bool {
-    matches!(
-        contradiction,
-        Contradiction::RecordWithoutMarkers
-            | Contradiction::RecordOfAnotherMigration
-            | Contradiction::StaleTarget
-            | Contradiction::OlderTarget
-            | Contradiction::OpenBesideRecord(_)
-            | Contradiction::RestoringBesideRecord(_)
-    )
 }
 
 const fn name_of(found: &Found) -> &'static str {
