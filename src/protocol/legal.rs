@@ -177,7 +177,11 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && session.verified
                 && session.prepared
         }
-        Step::GoLive => f.is(RecordStage::Committed) && f.all_at(&[Stage::Tombstone]),
+        Step::GoLive => {
+            f.is(RecordStage::Committed)
+                && f.all_at(&[Stage::Tombstone])
+                && session.failed.is_empty()
+        }
         Step::DropRecord => match intent {
             Intent::Abort => f.is(RecordStage::Copying),
             Intent::AbortCommitted => !live,
@@ -319,6 +323,30 @@ fn i4_what_a_killed_seal_left_is_tidied_before_the_source_is_sealed_again() {
     };
     let session = Session { confirmed: true, ..Session::default() };
     assert_eq!(next(&seen, Intent::Copy, &session), Ok(Step::Tidy(1)));
+}
+
+/// The file system reported an error, and yet the tombstone can be seen: what is seen may be in the
+/// page cache alone. The power fails behind `GoLive`, and a live target stands beside a seal.
+#[test]
+fn i4_a_tombstone_whose_sync_failed_is_not_gone_live_upon() {
+    let run = Run { id: ID, attempt: 1 };
+    let (stage, copied, sources, paths) = (RecordStage::Committed, true, true, true);
+    let seen = Observation {
+        sources: vec![SourceSeen {
+            path: AtPath::Marker(marker(Stage::Tombstone, run, Was::Directory)),
+            retired: AtRetired::Directory(VersionFile::Native),
+            temporary: false,
+        }],
+        target: TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths }),
+        claim: ClaimSeen::Id(ID),
+        elsewhere: Vec::new(),
+    };
+    let after_a_failure = |failed: &[usize]| {
+        let failed = failed.iter().copied().collect();
+        next(&seen, Intent::Finish, &Session { confirmed: true, failed, ..Session::default() })
+    };
+    assert_eq!(after_a_failure(&[0]), Ok(Step::GiveUp));
+    assert_eq!(after_a_failure(&[]), Ok(Step::GoLive));
 }
 
 /// Every marker is final, so a start has no need to confirm the record; freeing the only other copy

@@ -395,16 +395,16 @@ impl<'a> View<'a> {
             return step;
         }
         let sealed = |m: &&Marked| m.marker.stage == Stage::Sealed;
-        let waiting = self.sources.marked.iter().filter(sealed);
-        let untried = waiting.clone().find(|m| !self.session.failed.contains(&m.source));
-        match (untried, waiting.count()) {
-            (Some(m), _) => Step::Mark {
+        let mut waiting = self.sources.marked.iter().filter(sealed);
+        match waiting.find(|m| !self.session.failed.contains(&m.source)) {
+            Some(m) => Step::Mark {
                 source: m.source,
                 stage: Stage::Tombstone,
                 attempt: m.marker.run.attempt,
             },
-            (None, 0) => Step::GoLive,
-            (None, _) => Step::GiveUp,
+            None if self.session.failed.is_empty() => Step::GoLive,
+            // I-4: one that stands although it failed may not be durable.
+            None => Step::GiveUp,
         }
     }
 
