@@ -54,7 +54,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<File, Cause> {
     write().map_err(Cause::io("write", path))
 }
 
-/// Renames without replacing anything.
+/// Renames without replacing anything (I-3).
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Cause> {
     rename(from, to, RenameFlags::NOREPLACE)
 }

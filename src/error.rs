@@ -344,7 +344,7 @@ pub(crate) struct Words<'a> {
 }
 
 impl Words<'_> {
-    /// Tells what was seen and what a person can do.
+    /// Tells what was seen and what a person can do (I-4).
     pub(crate) fn tell(&self, contradiction: Contradiction) -> Contradicted {
         use crate::protocol::marker::RETIRED_SUFFIX;
         let (name, path) = match contradiction.place() {

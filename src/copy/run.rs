@@ -142,7 +142,7 @@ fn shown(key: &[u8]) -> String {
 }
 
 /// Re-reads the target over a new connection and compares every keyspace with what was read from
-/// its source.
+/// its source (I-2).
 pub(crate) fn verify(
     target: &Target,
     keyspaces: &[(&KeyspaceRecorded, &dyn Mapping)],

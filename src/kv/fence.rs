@@ -188,7 +188,7 @@ impl Site {
 
     fn write_marker(&self, text: &MarkerText) -> Result<(), Cause> {
         let temporary = self.temporary(text.marker.id);
-        // The name holds our own random id: what stands there is what a crash left.
+        // I-7: the name holds our own random id, so what stands there is what a crash left.
         disk::remove_file(&temporary)?;
         let written = disk::create(&temporary, &text.bytes);
         if written.is_err() {

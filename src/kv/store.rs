@@ -70,7 +70,7 @@ impl Store {
         }
     }
 
-    /// A keyspace that exists: fjall would create any other.
+    /// A keyspace that exists: fjall would create any other (I-8).
     fn keyspace(&self, name: &str) -> Result<Option<Keyspace>, Cause> {
         if !self.database.keyspace_exists(name) {
             return Ok(None);

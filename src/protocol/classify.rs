@@ -408,7 +408,7 @@ fn without_record(sources: &Sources) -> Result<State, Contradiction> {
     let tombstone = sources.with(Stage::Tombstone).or(sources.with(Stage::Final));
     match (restoring, tombstone) {
         (false, None) => Ok(State::Migrating { rerun: false }),
-        // Giving back opens the first source only once every other is marked for it.
+        // I-5: giving back opens the first source only once every other is marked for it.
         (true, _) => {
             let other = tombstone.or(sources.with(Stage::Sealed));
             if other.is_some() {

@@ -1,5 +1,5 @@
 //! Closure: a world of facts alone, in which every intent is followed with a kill between and
-//! inside any two steps. Breadth-first and exact.
+//! inside any two steps (I-7). Breadth-first and exact.
 
 use super::matrix::{ID, marker, pinned};
 use super::{

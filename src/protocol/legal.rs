@@ -78,7 +78,7 @@ const fn marker_at(path: AtPath) -> Option<MarkerSeen> {
     }
 }
 
-/// What must be so on disk before each step, whoever asks for it.
+/// What must be so on disk before each step, whoever asks for it (I-1, I-3, I-5, I-6).
 fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> bool {
     let no_record = f.record.is_none();
     let live = f.is(RecordStage::Live);

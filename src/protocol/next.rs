@@ -372,7 +372,7 @@ impl<'a> View<'a> {
                 return Err(NotAllowed::State(State::Fresh));
             };
             let run = Run { id, attempt: self.attempt_max() };
-            // Sealing needs the retired name, where a seal that was killed leaves its marker.
+            // I-4: sealing needs the retired name, where a seal that was killed leaves its marker.
             let step = self.claim(id).or_else(|| self.tidy()).or_else(|| self.seal(run));
             if let Some(step) = step {
                 return Ok(step);

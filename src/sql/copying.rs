@@ -1,5 +1,5 @@
 //! The copy's transactions: each drops the fence, writes a chunk and its cursor, and puts the fence
-//! back, all or nothing.
+//! back, all or nothing (I-1, I-2).
 
 use super::connection::{self, StepError, engine, transact};
 use super::target::{Target, check_tables};
