@@ -10,6 +10,7 @@
     reason = "a helper fails as a test does, and plans read as users write them"
 )]
 
+mod assumed;
 mod child;
 mod command;
 mod common;
@@ -17,5 +18,6 @@ mod crash;
 mod daemon;
 mod data;
 mod power;
+mod projection;
 mod race;
 mod refusals;
