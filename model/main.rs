@@ -17,6 +17,7 @@ mod common;
 mod crash;
 mod daemon;
 mod data;
+mod ids;
 mod power;
 mod projection;
 mod race;
