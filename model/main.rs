@@ -19,6 +19,7 @@ mod daemon;
 mod data;
 mod ids;
 mod power;
+mod progress;
 mod projection;
 mod race;
 mod refusals;
