@@ -1,14 +1,41 @@
 //! From three sources to any number (`docs/proofs.md`, P-10): what four sources are follows from what
-//! any three of them are.
+//! any three of them are, and the step that is for one source does not depend on the others.
 
 use cutover::protocol::{
-    AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, SourceSeen, Stage, State, TargetSeen, VersionFile, Was, classify,
+    AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, MigrationId, Observation,
+    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile,
+    Was, classify, next,
 };
 
 const ID: MigrationId = MigrationId(1);
 
+const INTENTS: [Intent; 12] = [
+    Intent::UseKv,
+    Intent::Begin(ID),
+    Intent::Copy,
+    Intent::Finish,
+    Intent::Abort,
+    Intent::AbortCommitted,
+    Intent::UseSql,
+    Intent::Rerun,
+    Intent::RestoreKv,
+    Intent::Reclaim,
+    Intent::ReplaceTarget,
+    Intent::Discard,
+];
+
 const STORE: AtRetired = AtRetired::Directory(VersionFile::Native);
+
+/// What a seal that was killed leaves at the retired name.
+const LEFT_OVER: AtRetired = AtRetired::Marker(MarkerSeen {
+    stage: Stage::Sealed,
+    run: Run { id: ID, attempt: 1 },
+    was: Was::Directory,
+    plan: true,
+    source: true,
+    sources: true,
+    target: true,
+});
 
 const OPEN: SourceSeen = at(AtPath::Directory(VersionFile::Native), AtRetired::Nothing);
 
@@ -58,9 +85,13 @@ const fn distance(state: State) -> u8 {
     }
 }
 
-fn answer(sources: &[SourceSeen], target: TargetSeen) -> Result<State, Contradiction> {
+fn seen(sources: &[SourceSeen], target: TargetSeen) -> Observation {
     let (sources, claim) = (sources.to_vec(), ClaimSeen::Id(ID));
-    classify(&Observation { sources, target, claim, elsewhere: Vec::new() })
+    Observation { sources, target, claim, elsewhere: Vec::new() }
+}
+
+fn answer(sources: &[SourceSeen], target: TargetSeen) -> Result<State, Contradiction> {
+    classify(&seen(sources, target))
 }
 
 /// Each list that is left when one source is left out.
@@ -100,4 +131,119 @@ fn two_sources_would_not_be_enough_to_stand_for_any_number() {
     for two in with_one_less(&three) {
         answer(&two, TargetSeen::None).expect("a state");
     }
+}
+
+/// The source that a step is for; none where it is for the whole.
+const fn source_of(step: Step) -> Option<usize> {
+    match step {
+        Step::Seal { source, .. }
+        | Step::Mark { source, .. }
+        | Step::PutBack { source, .. }
+        | Step::Unseal(source)
+        | Step::HoldVersion(source)
+        | Step::ReleaseVersion(source)
+        | Step::DeleteRetired(source)
+        | Step::Tidy(source) => Some(source),
+        _ => None,
+    }
+}
+
+/// A step as the proof compares it: attempts are compared by rank, so their numbers say nothing.
+fn without_numbers(step: Step, kept: &[usize]) -> Step {
+    let at = |source| kept.iter().position(|kept| *kept == source).expect("it is kept");
+    let run = Run { id: ID, attempt: 0 };
+    match step {
+        Step::Seal { source, .. } => Step::Seal { source: at(source), run },
+        Step::Mark { source, stage, .. } => Step::Mark { source: at(source), stage, attempt: 0 },
+        Step::PutBack { source, .. } => Step::PutBack { source: at(source), run },
+        Step::Unseal(source) => Step::Unseal(at(source)),
+        Step::HoldVersion(source) => Step::HoldVersion(at(source)),
+        Step::ReleaseVersion(source) => Step::ReleaseVersion(at(source)),
+        Step::DeleteRetired(source) => Step::DeleteRetired(at(source)),
+        Step::Tidy(source) => Step::Tidy(at(source)),
+        Step::BeginCopy(_) => Step::BeginCopy(run),
+        whole => whole,
+    }
+}
+
+/// The two ways in which fewer sources may do more: to go live where one that is left out has failed,
+/// and to leave the record unconfirmed where all that are kept are final.
+fn may_differ(of_all: Step, of_kept: Step) -> bool {
+    matches!(
+        (of_all, of_kept),
+        (Step::GiveUp, Step::GoLive)
+            | (Step::Confirm { record: true }, Step::Confirm { record: false })
+    )
+}
+
+/// Sessions of any that are kept: what failed is counted among them.
+fn sessions() -> Vec<Session> {
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let failed = |failed: &[usize]| Session {
+        failed: failed.iter().copied().collect(),
+        ..confirmed.clone()
+    };
+    let fresh = [1, 2, 3].map(|fresh| Session { fresh: Some(fresh), ..confirmed.clone() });
+    let verified = Session { verified: true, prepared: true, ..confirmed.clone() };
+    [
+        Session::default(),
+        failed(&[0]),
+        failed(&[2]),
+        failed(&[0, 1, 2]),
+        confirmed.clone(),
+        verified,
+    ]
+    .into_iter()
+    .chain(fresh)
+    .collect()
+}
+
+#[test]
+fn i1_i4_the_step_that_three_sources_take_is_the_step_of_any_two_that_are_kept() {
+    let mut sources = sources();
+    sources.push(SourceSeen { temporary: true, ..OPEN });
+    sources.push(at(AtPath::Directory(VersionFile::Native), LEFT_OVER));
+    let held = AtRetired::Directory(VersionFile::Held);
+    sources.extend([Stage::Final, Stage::Restoring].map(|stage| marked(stage, ID, 1, held)));
+    let (mut steps, mut more) = (0, 0);
+    for target in targets() {
+        for index in 0..sources.len().pow(3) {
+            let three =
+                [0, 1, 2].map(|place| sources[index / sources.len().pow(place) % sources.len()]);
+            let Ok(state) = answer(&three, target) else { continue };
+            for kept in [[0, 1], [0, 2], [1, 2]] {
+                let two = kept.map(|place| three[place]);
+                if answer(&two, target) != Ok(state) {
+                    continue;
+                }
+                for (intent, session) in
+                    INTENTS.into_iter().flat_map(|i| sessions().into_iter().map(move |s| (i, s)))
+                {
+                    let Ok(of_three) = next(&seen(&three, target), intent, &session) else {
+                        continue;
+                    };
+                    if source_of(of_three).is_some_and(|source| !kept.contains(&source)) {
+                        continue;
+                    }
+                    let place = |place: &usize| kept.iter().position(|kept| kept == place);
+                    let failed = session.failed.iter().filter_map(place).collect();
+                    let of_two =
+                        next(&seen(&two, target), intent, &Session { failed, ..session.clone() });
+                    let of_two = of_two.expect("a step, as for all three");
+                    steps += 1;
+                    if may_differ(of_three, of_two) {
+                        more += 1;
+                        continue;
+                    }
+                    assert_eq!(
+                        without_numbers(of_three, &kept),
+                        without_numbers(of_two, &[0, 1]),
+                        "{intent:?} {session:?} {three:?} {target:?}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(steps > 10_000 && more > 0, "{steps} steps, {more} of them more");
+    println!("{steps} steps, {more} of them more");
 }
