@@ -18,6 +18,9 @@ const HOMES: [(char, &str); 4] = [
     ('P', "docs/proofs.md"),
 ];
 
+/// Which document to read when.
+const ORDER: &str = "docs/README.md";
+
 /// Ids that were given once and are no longer: they must not come back with another meaning.
 const RETIRED: [&str; 0] = [];
 
@@ -203,8 +206,17 @@ fn check_names(repository: &Repository, found: &mut Vec<String>) {
     }
 }
 
-/// Every link leads to a file, and to a heading in it.
+/// Every link leads to a file, and to a heading in it; and one leads from the reading order to every
+/// document.
 fn check_links(repository: &Repository, found: &mut Vec<String>) {
+    let order = repository.texts.get(ORDER).map_or("", String::as_str);
+    let read: Vec<String> = links(order).iter().map(|link| resolve(ORDER, &link.to)).collect();
+    for (path, _) in repository.documents() {
+        let is_read = |read: &String| path == read || path.starts_with(&format!("{read}/"));
+        if path.starts_with("docs/") && path != ORDER && !read.iter().any(is_read) {
+            found.push(format!("{ORDER} does not link to {path}"));
+        }
+    }
     for (path, text) in repository.documents() {
         for Link { to, anchor } in links(text) {
             let to = if to.is_empty() { path.clone() } else { resolve(path, &to) };

@@ -9,6 +9,7 @@ const ASSUMPTIONS: &str = "# Assumptions\n\n### A-1 A rename is one step\n\n\
     ### A-2 A sync is kept\n\nCan't be tested: the disk decides.\n";
 const LIMITS: &str =
     "# Limits\n\n- **L-1 Mounts.** See [the words](invariants.md#i-1-one-writer).\n";
+const ORDER: &str = "[1](invariants.md), [2](assumptions.md), [3](limits.md), [4](decisions/)\n";
 const DISK: &str = "// I-1: the name is never free.\npub fn exchange() {}\n";
 const TESTS: &str = "/// The story.\n#[test]\nfn i1_one_writer() {}\n\n\
     #[test]\n#[ignore]\nfn what_is_renamed_is_there() {}\n\nfn a_helper_of_them() {}\n";
@@ -19,6 +20,8 @@ fn whole() -> Repository {
         ("docs/invariants.md", INVARIANTS),
         ("docs/assumptions.md", ASSUMPTIONS),
         ("docs/limits.md", LIMITS),
+        ("docs/README.md", ORDER),
+        ("docs/decisions/1.md", "# Why\n"),
         ("src/disk.rs", DISK),
         ("src/protocol/mod.rs", "#[cfg(test)]\nmod closure;\n"),
         ("src/protocol/closure.rs", "// I-1 in every world\n"),
@@ -27,6 +30,7 @@ fn whole() -> Repository {
         repository.texts.insert(path.to_owned(), text.to_owned());
         repository.paths.insert(path.to_owned());
     }
+    repository.paths.insert("docs/decisions".to_owned());
     repository
 }
 
@@ -153,4 +157,12 @@ fn a_link_that_leads_nowhere_is_refused() {
     for there in ["#limits", "../src/disk.rs", "https://example.org/a#b"] {
         assert_eq!(found("docs/limits.md", "invariants.md#i-1-one-writer", there), [""; 0]);
     }
+}
+
+#[test]
+fn a_document_that_the_reading_order_does_not_name_is_refused() {
+    let lost = ["docs/README.md does not link to docs/limits.md"];
+    assert_eq!(found("docs/README.md", "(limits.md)", "(invariants.md)"), lost);
+    let lost = ["docs/README.md does not link to docs/decisions/1.md"];
+    assert_eq!(found("docs/README.md", "(decisions/)", "(limits.md)"), lost);
 }
