@@ -9,6 +9,9 @@ use crate::protocol::{Intent, MigrationId, State};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+#[cfg(any(test, doctest))]
+mod edges;
+
 mod sealed {
     pub trait Stage {}
 }
@@ -42,8 +45,8 @@ stages! {
 /// A plan in state `S`, and the locks that keep it there: nobody else who asks for them looks or
 /// acts until the handle is dropped.
 ///
-/// A move that the state does not have does not compile. The SQL database is not handed out before
-/// the tombstones stand:
+/// A move that the state does not have does not compile; `src/handle/edges.rs` tries each from each
+/// state. The SQL database is not handed out before the tombstones stand:
 ///
 /// ```compile_fail,E0599
 /// fn too_early(handle: cutover::Handle<cutover::Committed>) {

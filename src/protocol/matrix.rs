@@ -8,7 +8,7 @@ use super::{
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-pub(super) const ID: MigrationId = MigrationId(1);
+pub(crate) const ID: MigrationId = MigrationId(1);
 const OTHER: MigrationId = MigrationId(2);
 const STAGES: [Stage; 5] =
     [Stage::Sealed, Stage::Tombstone, Stage::Final, Stage::Restoring, Stage::Reclaimed];
@@ -146,7 +146,7 @@ fn elsewheres() -> Vec<Vec<TargetSeen>> {
 }
 
 /// Calls `visit` with every observation that the alphabets spell for `count` sources.
-pub(super) fn every_observation(count: usize, visit: &mut dyn FnMut(&Observation)) {
+pub(crate) fn every_observation(count: usize, visit: &mut dyn FnMut(&Observation)) {
     let (alphabet, targets, elsewheres) = match count {
         1 => (sources_all(), targets_all(), elsewheres()),
         2 => (sources_some(), targets_some(), vec![vec![]]),

@@ -18,7 +18,7 @@ mod envelope;
 mod legal;
 pub mod marker;
 #[cfg(test)]
-mod matrix;
+pub(crate) mod matrix;
 mod next;
 pub mod record;
 mod seen;
