@@ -82,6 +82,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_claim_has_room_for_128_plans_with_names_of_1_kib_and_for_no_more() {
+        let mut claim = Claim::default();
+        for plan in 0..PLANS_MAX {
+            claim.plans.insert(format!("{plan:01024}"), MigrationId(0));
+        }
+        assert_eq!(claim.plans.len(), 128);
+        assert_eq!(Claim::decode(&claim.encode().unwrap()).unwrap(), claim);
+        claim.plans.insert("one more".into(), MigrationId(0));
+        assert_eq!(claim.encode().unwrap_err().to_string(), "it names more than 128 plans");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {

@@ -57,3 +57,22 @@ fn decode<T: DeserializeOwned>(json: &str) -> Result<T, DecodeError> {
     serde_json::from_str(json)
         .map_err(|error| DecodeError::new(format!("its JSON line can't be read: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_just_the_size_that_it_can_have_is_read_and_a_byte_more_is_not() {
+        let text = seal("", &serde_json::json!({"format": 1})).unwrap();
+        let (bytes, len) = (text.as_bytes(), text.len());
+        unseal::<serde_json::Value>(bytes, len, 1).unwrap();
+        unseal::<serde_json::Value>(bytes, len + 1, 1).unwrap();
+        let error = unseal::<serde_json::Value>(bytes, len - 1, 1).unwrap_err();
+        let most = len - 1;
+        assert_eq!(
+            error.to_string(),
+            format!("it has {len} bytes, more than the {most} that one can have")
+        );
+    }
+}

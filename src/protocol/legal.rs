@@ -84,7 +84,14 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
     let live = f.is(RecordStage::Live);
     let at = |source: usize| f.seen.sources[source];
     match step {
-        Step::Confirm { .. } => !session.confirmed,
+        // Only two look at no record, or did before: KV stores with nothing beside them, and a daemon
+        // on a target that was handed out before. What is freed is nowhere but in the target.
+        Step::Confirm { record } => {
+            let kv_in_use = no_record && f.markers.is_empty();
+            let sql_in_use = live && f.all_at(&[Stage::Final, Stage::Reclaimed]);
+            let seen_before = (kv_in_use || sql_in_use) && intent != Intent::Reclaim;
+            !session.confirmed && record != seen_before
+        }
         Step::Claim(id) => {
             let ours = f.markers.first().map(|m| m.run.id);
             matches!(f.seen.claim, ClaimSeen::None | ClaimSeen::Id(_))
@@ -303,6 +310,23 @@ fn every_step_from_two_sources_is_legal() {
 #[test]
 fn every_step_from_three_sources_is_legal() {
     pinned("steps-3.txt", &count_steps(3), include_str!("matrix/steps-3.txt"));
+}
+
+/// The raise, the verification and the tombstones that lie ready are of the attempt that ended.
+#[test]
+fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed() {
+    let all = Session {
+        confirmed: true,
+        fresh: Some(2),
+        verified: true,
+        prepared: true,
+        failed: BTreeSet::from([0]),
+    };
+    for confirmed in [false, true] {
+        let mut session = Session { confirmed, ..all.clone() };
+        session.done(Step::DropRecord);
+        assert_eq!(session, Session { confirmed, ..Session::default() });
+    }
 }
 
 /// A seal that was killed had left its marker at the retired name; the next start sealed again, and

@@ -259,6 +259,30 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_has_room_for_64_sources_with_paths_of_4_kib_and_for_no_more() {
+        let mut marker = sample();
+        let path = "/x".repeat(2048);
+        marker.sources = (0..SOURCES_MAX)
+            .map(|n| SourceNamed { name: n.to_string(), path: path.clone() })
+            .collect();
+        assert_eq!(marker.sources.len(), 64);
+        assert_eq!(Marker::decode(&marker.encode(&hints()).unwrap()).unwrap(), marker);
+        marker.sources.push(SourceNamed { name: "one more".into(), path });
+        let error = marker.encode(&hints()).unwrap_err();
+        assert_eq!(error.to_string(), "it names more than 64 sources");
+    }
+
+    /// A damaged marker is told from a file that was never ours by its first line alone.
+    #[test]
+    fn what_begins_with_other_words_is_no_marker_of_ours_however_whole_it_is() {
+        let whole = envelope::seal("Something else.\n", &sample()).unwrap();
+        assert!(!Marker::is_ours(whole.as_bytes()));
+        let error = Marker::decode(whole.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "it is not a cutover marker");
+        assert!(Marker::is_ours(format!("{FIRST_LINE} and then damage").as_bytes()));
+    }
+
+    #[test]
     fn a_newer_format_is_refused_by_its_number() {
         let text = envelope::seal(
             &format!("{FIRST_LINE}\n"),

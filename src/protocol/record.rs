@@ -227,6 +227,46 @@ mod tests {
         Record::decode(record.encode().unwrap().as_bytes()).unwrap_err();
     }
 
+    #[test]
+    fn a_record_has_room_for_65_536_keyspaces_and_for_no_more() {
+        let mut record = sample();
+        record.keyspaces = vec![record.keyspaces[0].clone(); 65_536];
+        assert_eq!(Record::decode(record.encode().unwrap().as_bytes()).unwrap(), record);
+        record.keyspaces.push(record.keyspaces[0].clone());
+        let error = Record::decode(record.encode().unwrap().as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "it names more than 65536 keyspaces");
+    }
+
+    #[test]
+    fn a_record_of_64_mib_is_written_and_read_and_one_of_a_byte_more_is_not_written() {
+        let mut record = sample();
+        let rest = record.encode().unwrap().len() - record.journal_mode.len();
+        record.journal_mode = "x".repeat(64 * 1024 * 1024 - rest);
+        let text = record.encode().unwrap();
+        assert_eq!(text.len(), 67_108_864);
+        assert!(Record::decode(text.as_bytes()).unwrap() == record);
+        record.journal_mode.push('x');
+        let error = record.encode().unwrap_err();
+        assert_eq!(error.to_string(), "the record would have 67108865 bytes, more than 67108864");
+    }
+
+    #[test]
+    fn a_record_is_copied_when_every_keyspace_is() {
+        let mut record = sample();
+        assert!(!record.copied());
+        record.keyspaces[0].done = true;
+        assert!(record.copied());
+        record.keyspaces.push(KeyspaceRecorded { done: false, ..record.keyspaces[0].clone() });
+        assert!(!record.copied());
+        record.keyspaces.clear();
+        assert!(record.copied(), "a plan without keyspaces has nothing to copy");
+    }
+
+    #[test]
+    fn a_record_is_of_the_run_that_it_was_made_for() {
+        assert_eq!(sample().run(), Run { id: MigrationId(7), attempt: 2 });
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
