@@ -201,8 +201,16 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             | Intent::RestoreKv
             | Intent::Reclaim
             | Intent::ReplaceTarget => false,
-            // Only ever where the facts are no state.
-            Intent::Discard => classify(f.seen).is_err() && !live,
+            // Only ever where the facts are no state, and a source is not as the record needs it: open,
+            // of another run, or past what the record knows of.
+            Intent::Discard => {
+                let unlike = |m: &MarkerSeen| {
+                    f.record.is_none_or(|(_, run, _)| run != m.run)
+                        || matches!(m.stage, Stage::Final | Stage::Restoring | Stage::Reclaimed)
+                };
+                let unmarked = f.markers.len() < f.seen.sources.len();
+                classify(f.seen).is_err() && !live && (unmarked || f.markers.iter().any(unlike))
+            }
         },
         Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
         Step::Done(state) => match intent {
@@ -327,6 +335,32 @@ fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed(
         session.done(Step::DropRecord);
         assert_eq!(session, Session { confirmed, ..Session::default() });
     }
+}
+
+/// Each contradiction that says so in its text (`src/error.rs`) has this way out, and no other has.
+#[test]
+fn i4_an_unfinished_copy_that_the_markers_contradict_can_be_discarded() {
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let mut discarded = BTreeSet::new();
+    for count in [1, 2] {
+        every_observation(count, &mut |seen| {
+            if let (Err(found), Ok(step)) =
+                (classify(seen), next(seen, Intent::Discard, &confirmed))
+            {
+                assert_eq!(step, Step::DropRecord);
+                discarded.insert(format!("{found:?}").split('(').next().unwrap().to_owned());
+            }
+        });
+    }
+    let wanted = [
+        "OlderTarget",
+        "OpenBesideRecord",
+        "RecordOfAnotherMigration",
+        "RecordWithoutMarkers",
+        "RestoringBesideRecord",
+        "StaleTarget",
+    ];
+    assert!(discarded.iter().eq(wanted), "{discarded:?}");
 }
 
 /// A seal that was killed had left its marker at the retired name; the next start sealed again, and
