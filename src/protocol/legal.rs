@@ -65,6 +65,34 @@ impl<'a> Facts<'a> {
         !self.markers.iter().any(|m| stages.contains(&m.stage))
     }
 
+    /// I-8: nothing of ours is left where the KV stores are in use.
+    fn is_untouched(&self) -> bool {
+        let ours = |s: &SourceSeen| s.temporary || matches!(s.retired, AtRetired::Marker(_));
+        self.record.is_none()
+            && self.markers.is_empty()
+            && !self.seen.sources.iter().any(ours)
+            && !matches!(self.seen.claim, ClaimSeen::Id(_))
+    }
+
+    /// I-1, I-5: no source's name is free, and no marker, but for those at `stages` or reclaimed,
+    /// could stand beside a record that is not live.
+    fn is_handed_over(&self, stages: &[Stage]) -> bool {
+        let unlocked = AtRetired::Directory(VersionFile::Native);
+        let holds = |s: &SourceSeen| match marker_at(s.path) {
+            Some(m) if m.stage == Stage::Reclaimed => true,
+            Some(m) => stages.contains(&m.stage) && s.retired != unlocked,
+            None => false,
+        };
+        let claimed = |run: Run| match self.seen.claim {
+            ClaimSeen::Id(id) => id == run.id,
+            ClaimSeen::Unreadable => true,
+            ClaimSeen::None => false,
+        };
+        self.is(RecordStage::Live)
+            && self.record.is_some_and(|(_, run, _)| claimed(run))
+            && self.seen.sources.iter().all(|s| holds(s) && !s.temporary)
+    }
+
     /// I-6: this session has raised every marker.
     fn all_raised(&self, session: &Session) -> bool {
         session.fresh.is_some_and(|fresh| self.markers.iter().all(|m| m.run.attempt == fresh))
@@ -214,9 +242,18 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
         },
         Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
         Step::Done(state) => match intent {
-            // What is handed out was made durable before.
-            Intent::UseKv => state == State::Fresh && session.confirmed,
-            Intent::UseSql | Intent::Reclaim => state == State::Tombstoned && session.confirmed,
+            // What is handed out was made durable before, and is as it will be found.
+            Intent::UseKv => state == State::Fresh && session.confirmed && f.is_untouched(),
+            Intent::UseSql => {
+                state == State::Tombstoned && session.confirmed && f.is_handed_over(&[Stage::Final])
+            }
+            Intent::Reclaim => {
+                let freed = |s: &SourceSeen| !matches!(s.retired, AtRetired::Directory(_));
+                state == State::Tombstoned
+                    && session.confirmed
+                    && f.is_handed_over(&[])
+                    && f.seen.sources.iter().all(freed)
+            }
             Intent::Begin(_)
             | Intent::Copy
             | Intent::Finish
@@ -335,6 +372,49 @@ fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed(
         session.done(Step::DropRecord);
         assert_eq!(session, Session { confirmed, ..Session::default() });
     }
+}
+
+/// The volume with the SQL database and its claim is gone; an operator said so, with a new place.
+#[test]
+fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
+    let old = Run { id: ID, attempt: 1 };
+    let named = |attempt, target| SourceSeen {
+        path: AtPath::Marker(MarkerSeen {
+            target,
+            ..marker(Stage::Final, Run { attempt, ..old }, Was::Directory)
+        }),
+        retired: AtRetired::Directory(VersionFile::Held),
+        temporary: false,
+    };
+    let mut seen = Observation {
+        sources: vec![named(1, false); 2],
+        target: TargetSeen::None,
+        claim: ClaimSeen::None,
+        elsewhere: vec![TargetSeen::Unreachable],
+    };
+    let raised = |source| Step::Mark { source, stage: Stage::Final, attempt: 2 };
+    let mut session = Session::default();
+    let mut does = |seen: &Observation, step| {
+        assert_eq!(next(seen, Intent::ReplaceTarget, &session), Ok(step));
+        session.done(step);
+    };
+    does(&seen, Step::Confirm { record: true });
+    does(&seen, Step::Claim(ID));
+    seen.claim = ClaimSeen::Id(ID);
+    does(&seen, raised(0));
+    seen.sources[0] = named(2, true);
+    does(&seen, raised(1));
+    seen.sources[1] = named(2, true);
+    seen.elsewhere.clear();
+    does(&seen, Step::Done(State::RerunAllowed));
+    // Asked once more, it has nothing to do.
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let asked = next(&seen, Intent::ReplaceTarget, &confirmed);
+    assert_eq!(asked, Ok(Step::Done(State::RerunAllowed)));
+    // A kill between the two markers: neither keeps an attempt that a record could carry.
+    seen.sources[1] = named(1, false);
+    let asked = next(&seen, Intent::ReplaceTarget, &confirmed);
+    assert_eq!(asked, Ok(Step::Mark { source: 0, stage: Stage::Final, attempt: 3 }));
 }
 
 /// Each contradiction that says so in its text (`src/error.rs`) has this way out, and no other has.
