@@ -374,6 +374,43 @@ fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed(
     }
 }
 
+/// What `Prepare` wrote for a source that then got its tombstone in another way lies there still.
+#[test]
+fn i8_no_temporary_file_of_ours_is_left_where_a_side_is_handed_out() {
+    let run = Run { id: ID, attempt: 1 };
+    let (stage, copied, sources, paths) = (RecordStage::Live, true, true, true);
+    let handed_over = TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths });
+    let marked = |stage, retired| SourceSeen {
+        path: AtPath::Marker(marker(stage, run, Was::Directory)),
+        retired,
+        temporary: false,
+    };
+    let open = SourceSeen {
+        path: AtPath::Directory(VersionFile::Native),
+        retired: AtRetired::Nothing,
+        temporary: false,
+    };
+    let held = AtRetired::Directory(VersionFile::Held);
+    let session = Session { confirmed: true, ..Session::default() };
+    for (intent, source, target, claim) in [
+        (Intent::UseKv, open, TargetSeen::None, ClaimSeen::None),
+        (Intent::Begin(ID), open, TargetSeen::None, ClaimSeen::None),
+        (Intent::UseSql, marked(Stage::Final, held), handed_over, ClaimSeen::Id(ID)),
+        (Intent::Finish, marked(Stage::Final, held), handed_over, ClaimSeen::Id(ID)),
+        (
+            Intent::Reclaim,
+            marked(Stage::Reclaimed, AtRetired::Nothing),
+            handed_over,
+            ClaimSeen::Id(ID),
+        ),
+    ] {
+        let left_over = SourceSeen { temporary: true, ..source };
+        let sources = vec![source, left_over];
+        let seen = Observation { sources, target, claim, elsewhere: Vec::new() };
+        assert_eq!(next(&seen, intent, &session), Ok(Step::Tidy(1)), "{intent:?}");
+    }
+}
+
 /// The volume with the SQL database and its claim is gone; an operator said so, with a new place.
 #[test]
 fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
