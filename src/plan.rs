@@ -326,7 +326,8 @@ fn check_keyspaces(source: &Source, tables: &mut BTreeSet<String>) -> Result<(),
         if !names.insert(keyspace.name.as_str()) || source.left_out.contains(&keyspace.name) {
             return Err(Cause::Plan(format!(
                 "source '{}' names keyspace '{}' twice",
-                source.name, keyspace.name
+                source.name,
+                keyspace.name.escape_debug()
             )));
         }
         check_tables(&source.name, keyspace, tables)?;
@@ -347,14 +348,16 @@ fn check_tables(
         }
         if lower.starts_with("sqlite_") || lower.starts_with("cutover_") {
             return Err(Cause::Plan(format!(
-                "keyspace '{}' of source '{source}' would write table '{name}', a name that is reserved",
-                keyspace.name
+                "keyspace '{}' of source '{source}' would write table '{}', a name that is reserved",
+                keyspace.name.escape_debug(),
+                name.escape_debug()
             )));
         }
         if !tables.insert(lower) {
             return Err(Cause::Plan(format!(
-                "keyspace '{}' of source '{source}' would write table '{name}', which another keyspace writes",
-                keyspace.name
+                "keyspace '{}' of source '{source}' would write table '{}', which another keyspace writes",
+                keyspace.name.escape_debug(),
+                name.escape_debug()
             )));
         }
     }
@@ -421,6 +424,29 @@ mod tests {
                 Plan::builder("p").target("t").source("a", "a", |s| s.blobs("x").leave_out("x")),
                 "names keyspace 'x' twice",
             ),
+        ] {
+            let text = refusal(builder);
+            assert!(text.contains(reason), "{text}");
+        }
+    }
+
+    /// They reached the operator's terminal as they were.
+    #[test]
+    fn control_characters_in_names_of_keyspaces_and_tables_are_told_escaped() {
+        let one = |keyspace: &str, table: &str, left_out: &str| {
+            Plan::builder("p")
+                .target("t")
+                .source("a", "a", |s| s.table(keyspace, Blobs::new(table)).leave_out(left_out))
+        };
+        let again =
+            one("x\u{1b}", "t\r", "").source("b", "b", |s| s.table("y\n", Blobs::new("t\r")));
+        for (builder, reason) in [
+            (one("x\u{1b}", "t", "x\u{1b}"), r"names keyspace 'x\u{1b}' twice"),
+            (
+                one("x\n", "cutover_\r", ""),
+                r"keyspace 'x\n' of source 'a' would write table 'cutover_\r'",
+            ),
+            (again, r"keyspace 'y\n' of source 'b' would write table 't\r', which another"),
         ] {
             let text = refusal(builder);
             assert!(text.contains(reason), "{text}");

@@ -72,13 +72,15 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
         )
     };
     let absolute = std::fs::canonicalize(path).map_err(io)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = File::open(&absolute).map_err(io)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(wrong(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
-    let file: PlanFile = toml::from_str(&text).map_err(|error| wrong(one_line(&error)))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| wrong(format!("it is not UTF-8 after byte {}", error.valid_up_to())))?;
+    let file: PlanFile = toml::from_str(text).map_err(|error| wrong(one_line(&error)))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
     let command = |verb: &str| {
         let path = absolute.display().to_string();
@@ -110,17 +112,64 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
     Ok(plan.build()?)
 }
 
-/// What is wrong, and in which line, without the drawing.
+/// What is wrong, and in which line. A key of the file may be part of it, whatever it holds.
 fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).fold(
-        String::new(),
-        |text, line| {
-            let drawing = line.starts_with('|') || line.contains(" | ");
-            match (drawing, text.is_empty()) {
-                (true, _) => text,
-                (false, true) => line.to_owned(),
-                (false, false) => format!("{text}: {line}"),
-            }
-        },
-    )
+    let mut text = String::new();
+    if error.span().is_some() {
+        // Behind its first line it draws.
+        text.extend(error.to_string().lines().next());
+        text.push_str(": ");
+    }
+    for letter in error.message().chars() {
+        if letter.is_control() {
+            text.extend(letter.escape_debug());
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message that a plan file is refused with, behind the file's name.
+    fn refusal(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("plan.toml");
+        std::fs::write(&file, bytes).unwrap();
+        let message = read(&file).unwrap_err().message.unwrap();
+        message.replace(&file.display().to_string(), "FILE")
+    }
+
+    /// A key that held ` | ` was taken for a part of toml's drawing: the place was told, and no
+    /// reason.
+    #[test]
+    fn a_key_that_looks_like_a_drawing_is_still_told() {
+        assert_eq!(
+            refusal(b"target = 't'\n'a | b' = 1\n"),
+            "the plan file FILE can't be used: TOML parse error at line 2, column 1: unknown field \
+             `a | b`, expected one of `name`, `target`, `chunk_bytes`, `journal_mode`, `source`; \
+             mend it"
+        );
+    }
+
+    /// Escape sequences of a plan file reached the terminal.
+    #[test]
+    fn what_a_plan_file_holds_is_told_in_one_line_without_control_characters() {
+        assert_eq!(
+            refusal(b"journal_mode = \"a\\u001b\\nb\"\n"),
+            "the plan file FILE can't be used: TOML parse error at line 1, column 16: unknown \
+             variant `a\\u{1b}\\nb`, expected one of `keep`, `delete`, `wal`; mend it"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused_with_the_place() {
+        assert_eq!(
+            refusal(b"name = '\xff'\n"),
+            "the plan file FILE can't be used: it is not UTF-8 after byte 8; mend it"
+        );
+    }
 }
