@@ -9,11 +9,10 @@
 #[expect(dead_code, reason = "a search needs more of it than one life")]
 mod world;
 
-use arbitrary::Arbitrary;
 use cutover::protocol::{
     Intent, NotAllowed, RecordStage, Session, Stage, State, Step, classify, next,
 };
-use cutover_fuzz::{facts, rules};
+use cutover_fuzz::rules;
 use libfuzzer_sys::fuzz_target;
 use world::{Change, Fact};
 
@@ -21,85 +20,83 @@ const SOURCES: usize = 3;
 /// More steps than a session takes for [`SOURCES`] sources.
 const STEPS_MAX: usize = 64;
 /// Longer lives only repeat themselves.
-const ACTS_MAX: usize = 200;
+const LIFE_BYTES_MAX: usize = 256;
 
 type World = world::World<SOURCES>;
 
-/// One thing that happens.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Act {
-    /// A process begins to work for an intent.
-    Start(u8),
-    /// It takes one step.
-    Step,
-    /// It takes steps until it has no more.
-    Run,
-    /// It is killed, behind some changes of its next step.
-    Kill(u8),
-    /// Its next step fails behind some changes.
-    Fail(u8),
-    /// The power fails: each fact is left as it was at some time since its last sync.
-    Cut([u8; SOURCES + 2]),
-    /// A stock program opens or creates the store at a source's path, and writes.
-    Write(u8),
-    /// The operator deletes the SQL file.
-    Lose,
-    /// The operator copies the SQL file.
-    Copy,
-    /// The operator puts the copy in its place.
-    PutBack,
-}
-
-#[derive(Arbitrary, Debug)]
-struct Life {
-    missing: u8,
-    acts: Vec<Act>,
-}
-
-fuzz_target!(|life: Life| {
-    let mut world = World::fresh(usize::from(life.missing) % (SOURCES + 1));
-    for act in life.acts.iter().take(ACTS_MAX) {
-        happen(&mut world, *act);
+// A life is a text, so that a person can write one and read a finding: `1B!C!F..k2S!` begins with
+// one missing source, seals, copies, and is killed in the middle of finishing.
+fuzz_target!(|life: &[u8]| {
+    let mut letters = life.iter().take(LIFE_BYTES_MAX).copied();
+    let mut world = World::fresh(number(&mut letters) % (SOURCES + 1));
+    while let Some(letter) = letters.next() {
+        happen(&mut world, letter, &mut letters);
         check(&world);
     }
     world.working = None;
     come_to_an_end(&mut world);
 });
 
-fn happen(world: &mut World, act: Act) {
-    let idle = world.working.is_none();
-    match act {
-        Act::Start(number) if idle => {
-            let intents = facts::intents(world.unused_id());
-            let intent = intents[usize::from(number) % intents.len()];
-            world.working = Some((intent, Session::default()));
-        }
-        Act::Step => {
+fn number(letters: &mut impl Iterator<Item = u8>) -> usize {
+    letters.next().map_or(0, |letter| usize::from(letter.wrapping_sub(b'0')))
+}
+
+/// What a letter stands for, with the numbers that follow it.
+fn happen(world: &mut World, letter: u8, letters: &mut impl Iterator<Item = u8>) {
+    match letter {
+        // The process takes one step, or all that there are.
+        b'.' => {
             step(world, None);
         }
-        Act::Run => run(world),
-        Act::Kill(behind) => {
-            step(world, Some(behind));
+        b'!' => run(world),
+        // It is killed, or its next step fails, behind so many changes.
+        b'k' => {
+            step(world, Some(number(letters)));
             world.working = None;
         }
-        Act::Fail(behind) => fail(world, behind),
-        Act::Cut(choices) => cut(world, choices),
-        Act::Write(at) => {
-            let at = usize::from(at) % SOURCES;
+        b'f' => fail(world, number(letters)),
+        // The power fails: each fact is left as it was at some time since its last sync.
+        b'c' => cut(world, letters),
+        // A stock program opens or creates the store at a source's path, and writes.
+        b'w' => {
+            let at = number(letters) % SOURCES;
             if world.is_open(at) {
                 world.write_kv(at);
             }
         }
-        Act::Lose if idle && !is_reclaimed(world) && world.record.seen.is_some() => {
+        // The operator deletes the SQL file, copies it, or puts the copy in its place.
+        b'd' if !is_reclaimed(world) && world.record.seen.is_some() => {
+            world.working = None;
             world.lose_target();
         }
-        Act::Copy if idle && world.record.seen.is_some() => world.backup = world.record.seen,
-        Act::PutBack if idle && world.backup.is_some() => {
+        b'o' if world.record.seen.is_some() => world.backup = world.record.seen,
+        b'p' if world.backup.is_some() => {
+            world.working = None;
             world.put_back();
             world.record.sync();
         }
-        Act::Start(_) | Act::Lose | Act::Copy | Act::PutBack => {}
+        _ => start(world, letter),
     }
+}
+
+/// A process begins to work; the one before it is killed.
+fn start(world: &mut World, letter: u8) {
+    let intent = match letter {
+        b'U' => Intent::UseKv,
+        b'B' => Intent::Begin(world.unused_id()),
+        b'C' => Intent::Copy,
+        b'F' => Intent::Finish,
+        b'A' => Intent::Abort,
+        b'X' => Intent::AbortCommitted,
+        b'S' => Intent::UseSql,
+        b'R' => Intent::Rerun,
+        b'K' => Intent::RestoreKv,
+        b'D' => Intent::Reclaim,
+        b'T' => Intent::ReplaceTarget,
+        b'Q' => Intent::Discard,
+        _ => return,
+    };
+    world.working = Some((intent, Session::default()));
 }
 
 /// Whether the bytes are in the target alone: who deletes it then deletes them.
@@ -108,7 +105,7 @@ fn is_reclaimed(world: &World) -> bool {
 }
 
 /// The process's next step, or that many of its changes; it is idle where there is none.
-fn step(world: &mut World, behind: Option<u8>) -> Option<(Intent, Session, Step)> {
+fn step(world: &mut World, behind: Option<usize>) -> Option<(Intent, Session, Step)> {
     let (intent, session) = world.working.clone()?;
     let seen = world.observe();
     let step = match next(&seen, intent, &session) {
@@ -128,7 +125,7 @@ fn step(world: &mut World, behind: Option<u8>) -> Option<(Intent, Session, Step)
     }
     assert_eq!(rules::broken(&seen, intent, &session, step), None, "{step:?} for {intent:?}");
     let changes = world.changes(step);
-    let count = behind.map_or(changes.len(), |behind| usize::from(behind) % (changes.len() + 1));
+    let count = behind.map_or(changes.len(), |behind| behind % (changes.len() + 1));
     for change in changes.iter().take(count) {
         apply(world, change);
     }
@@ -153,7 +150,7 @@ fn run(world: &mut World) {
 }
 
 /// As the driver has it: a tombstone that failed is left for later, and all else ends the process.
-fn fail(world: &mut World, behind: u8) {
+fn fail(world: &mut World, behind: usize) {
     let failed = step(world, Some(behind));
     world.working = None;
     if let Some((Intent::Finish, mut session, Step::Mark { source, .. })) = failed {
@@ -162,16 +159,16 @@ fn fail(world: &mut World, behind: u8) {
     }
 }
 
-fn cut(world: &mut World, choices: [u8; SOURCES + 2]) {
-    fn left<T: Copy + PartialEq>(fact: &mut Fact<T>, choice: u8) {
-        *fact = Fact::new(fact.possible[usize::from(choice) % fact.possible.len()]);
+fn cut(world: &mut World, letters: &mut impl Iterator<Item = u8>) {
+    fn left<T: Copy + PartialEq>(fact: &mut Fact<T>, number: usize) {
+        *fact = Fact::new(fact.possible[number % fact.possible.len()]);
     }
     world.working = None;
-    for (source, choice) in world.sources.iter_mut().zip(choices) {
-        left(source, choice);
+    for source in &mut world.sources {
+        left(source, number(letters));
     }
-    left(&mut world.record, choices[SOURCES]);
-    left(&mut world.claim, choices[SOURCES + 1]);
+    left(&mut world.record, number(letters));
+    left(&mut world.claim, number(letters));
 }
 
 /// I-4: with nothing in its way, a daemon's start ends at Fresh or at the SQL database.

@@ -23,8 +23,9 @@ fn stored(bytes: &[u8]) {
     let Ok(record) = Record::decode(bytes) else { return };
     assert!(bytes.len() <= RECORD_BYTES_MAX);
     assert!(record.keyspaces.len() <= KEYSPACES_MAX);
-    let again = record.encode().expect("it is no longer than what was read");
-    assert!(again.len() <= bytes.len());
+    let again = record.encode().expect("it is hardly longer than what was read");
+    // What is absent and may be is written as `null`.
+    assert!(again.len() <= 2 * bytes.len());
     assert_eq!(Record::decode(again.as_bytes()).as_ref(), Ok(&record));
     assert_eq!(record.copied(), !record.keyspaces.iter().any(|keyspace| !keyspace.done));
 }
