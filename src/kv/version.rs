@@ -15,6 +15,9 @@ pub(super) const NATIVE: &[u8] = b"FJL\x03";
 const HELD: &str =
     "cutover: this store was retired; read the marker at its old path. Original version file: ";
 
+/// In the place of the digits, where a store had no `version` file.
+const NONE: &str = "none";
+
 /// Longer than any `version` file.
 const VERSION_BYTES_MAX: usize = 4096;
 
@@ -45,15 +48,15 @@ pub(super) fn look(store: &Path) -> Result<VersionFile, Cause> {
     Ok(if held { VersionFile::Held } else { VersionFile::Native })
 }
 
-/// The store's own bytes, whether or not the second lock is set.
+/// The store's own bytes, whether or not the second lock is set; none where it had no such file.
 pub(super) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
-    Ok(read(store)?.map(|bytes| match bytes.strip_prefix(HELD.as_bytes()) {
-        Some(rest) => std::str::from_utf8(rest)
-            .ok()
-            .and_then(|text| hex::decode(text.trim_end()).ok())
-            .unwrap_or_else(|| NATIVE.to_vec()),
-        None => bytes,
-    }))
+    let Some(bytes) = read(store)? else { return Ok(None) };
+    let Some(kept) = bytes.strip_prefix(HELD.as_bytes()) else { return Ok(Some(bytes)) };
+    let kept = std::str::from_utf8(kept).unwrap_or_default().trim_end();
+    if kept == NONE {
+        return Ok(None);
+    }
+    Ok(Some(hex::decode(kept).unwrap_or_else(|_| NATIVE.to_vec())))
 }
 
 /// Sets the second lock; durable when it returns.
@@ -61,8 +64,8 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
     match look(store)? {
         VersionFile::Held => Ok(()),
         VersionFile::Native => {
-            let original = read(store)?.unwrap_or_default();
-            let text = format!("{HELD}{}\n", hex::encode(&original));
+            let original = read(store)?.map_or_else(|| NONE.to_owned(), hex::encode);
+            let text = format!("{HELD}{original}\n");
             replace(store, text.as_bytes())
         }
     }
@@ -72,7 +75,11 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
 pub(super) fn release(store: &Path) -> Result<(), Cause> {
     match (look(store)?, original(store)?) {
         (VersionFile::Held, Some(bytes)) => replace(store, &bytes),
-        (VersionFile::Held, None) | (VersionFile::Native, _) => Ok(()),
+        (VersionFile::Held, None) => {
+            disk::remove_file(&path(store))?;
+            disk::sync_folder(store)
+        }
+        (VersionFile::Native, _) => Ok(()),
     }
 }
 
@@ -114,6 +121,27 @@ pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
             } else {
                 "it has no version file; correct the path, or, if fjall was killed while it created it, remove it".to_owned()
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_had_comes_back_when_the_second_lock_is_lifted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path();
+        for original in [Some(NATIVE), Some(b"another's".as_slice()), Some(b"".as_slice()), None] {
+            match original {
+                Some(bytes) => fs::write(path(store), bytes).unwrap(),
+                None => fs::remove_file(path(store)).unwrap(),
+            }
+            hold(store).unwrap();
+            assert_eq!(look(store).unwrap(), VersionFile::Held);
+            release(store).unwrap();
+            assert_eq!(read(store).unwrap().as_deref(), original);
         }
     }
 }
