@@ -223,15 +223,6 @@ fn tuple(seen: &Observation, intent: Intent, session: &Session) -> Vec<usize> {
     }
 }
 
-/// What no step leaves and is told as a contradiction a step later: beside a live record, nothing at a
-/// path and a marker at its retired name.
-fn is_by_hand(seen: &Observation) -> bool {
-    let live = record(seen).is_some_and(|record| record.stage == RecordStage::Live);
-    let is_it =
-        |s: &SourceSeen| s.path == AtPath::Nothing && matches!(s.retired, AtRetired::Marker(_));
-    live && seen.sources.iter().any(is_it)
-}
-
 /// Does every step of the intent, and returns how many there were.
 fn follow(begun: &Observation, intent: Intent) -> usize {
     let (mut seen, mut session) = (begun.clone(), Session::default());
@@ -241,7 +232,7 @@ fn follow(begun: &Observation, intent: Intent) -> usize {
             Ok(Step::Done(_)) => return steps,
             Ok(step) => step,
             Err(_) => {
-                let may_end = intent == Intent::Discard || steps == 0 || is_by_hand(begun);
+                let may_end = intent == Intent::Discard || steps == 0;
                 assert!(may_end, "{intent:?} from {begun:?} ends at {seen:?}");
                 return steps;
             }

@@ -169,6 +169,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
         }
         Step::PutBack { source, run } => {
             live && at(source).path == AtPath::Nothing
+                && !matches!(at(source).retired, AtRetired::Marker(_))
                 && f.record.is_some_and(|(_, recorded, _)| recorded == run)
         }
         Step::Unseal(source) => {

@@ -421,12 +421,22 @@ impl<'a> View<'a> {
         let Some(record) = self.record else {
             return Err(NotAllowed::State(State::RerunAllowed));
         };
-        let empty = || self.sources.gone.iter().chain(&self.sources.missing).min();
+        let empty = || {
+            let source = *self.sources.gone.iter().chain(&self.sources.missing).min()?;
+            let left_over = self.seen.sources.get(source).map(|at| at.retired);
+            // Beside a marker at the path it would be nobody's.
+            Some(match left_over {
+                Some(AtRetired::Marker(_)) => Step::Tidy(source),
+                Some(AtRetired::Nothing | AtRetired::Directory(_) | AtRetired::Foreign) | None => {
+                    Step::PutBack { source, run: record.run }
+                }
+            })
+        };
         let marked = &self.sources.marked;
         Ok(self
             .confirm()
             // I-1: before anything else, no stock opener may create a store here.
-            .or_else(|| empty().map(|&source| Step::PutBack { source, run: record.run }))
+            .or_else(empty)
             .or_else(|| self.claim(record.run.id))
             .or_else(|| self.hold())
             .or_else(|| {
