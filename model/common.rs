@@ -141,3 +141,15 @@ pub fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
 pub fn samples() -> usize {
     std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
+
+/// Compares with the file at `path`, which is committed; `CUTOVER_PIN=1` commits what was found, to
+/// be read as a diff.
+pub fn pinned(path: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("CUTOVER_PIN").is_some() {
+        fs::write(path, found).expect("writes");
+    } else {
+        let committed = fs::read_to_string(&path).expect("a committed file");
+        assert_eq!(found, committed, "{} has changed", path.display());
+    }
+}

@@ -31,7 +31,7 @@ const UNTESTABLE: &str = "Can't be tested:";
 const UNMODELLED: &str = "Not modelled:";
 
 /// How the files begin that follow the pure protocol, besides the tests inside it.
-const MODELS: [&str; 2] = ["model/power", "model/proof/"];
+const MODELS: [&str; 1] = ["model/proof/"];
 
 /// How the names of the files end that are read.
 const READ: [&str; 2] = [".rs", ".md"];

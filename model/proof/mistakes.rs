@@ -1,0 +1,223 @@
+//! Every mistake is found: each sync that can be left out, each two changes and each two steps that
+//! can change places, each step that can be skipped, and each check that can be left out. Where one
+//! breaks nothing, there is a reason.
+
+use super::life::{Faults, Life, Met};
+use super::mutants::{EYES, Eye, Kind, Mutant};
+use super::search::explore;
+use super::ways_out::follow;
+use super::world::World;
+use crate::common::{pinned, samples};
+use cutover::protocol::{Intent, MigrationId};
+use std::fmt::Write;
+
+/// The steps that can be taken for done although they are not.
+const SKIPPED: [Kind; 12] = [
+    "Confirm",
+    "Confirm the record",
+    "Claim",
+    "Raise",
+    "Verify",
+    "Prepare",
+    "Tombstone",
+    "Final",
+    "PutBack",
+    "HoldVersion",
+    "Restoring",
+    "Reclaimed",
+];
+
+/// What is not found in so many worlds of one kind is looked for in the next.
+const WORLDS_MAX: usize = 300_000;
+
+type Search = fn(Mutant) -> Option<Found>;
+
+/// The kinds of worlds that are searched, the smallest first.
+const SEARCHES: [(&str, Search); 7] = [
+    ("1, power cuts", |mutant| search::<1>(mutant, Faults::PowerCuts)),
+    ("2, power cuts", |mutant| search::<2>(mutant, Faults::PowerCuts)),
+    ("1, older SQL files", |mutant| search::<1>(mutant, Faults::OldCopies)),
+    ("1, an operator's hands", |mutant| search::<1>(mutant, Faults::Hands(1))),
+    ("1, older SQL files and power cuts", |mutant| search::<1>(mutant, Faults::OldCopiesAndCuts)),
+    ("2, older SQL files", |mutant| search::<2>(mutant, Faults::OldCopies)),
+    ("2 that are sealed, an operator's hands", |mutant| {
+        let begin = [Intent::Begin(MigrationId(1))];
+        let sealed = follow(&World::fresh(0), &begin, Mutant::Shipped)?;
+        look_for(Life::<2>::new(Faults::Hands(1), mutant).starting_from(sealed))
+    }),
+];
+
+/// What is broken, and by how many moves at least.
+struct Found {
+    broken: String,
+    moves: usize,
+}
+
+fn search<const N: usize>(mutant: Mutant, faults: Faults) -> Option<Found> {
+    look_for(Life::<N>::new(faults, mutant))
+}
+
+fn look_for<const N: usize>(mut life: Life<N>) -> Option<Found> {
+    let (broken, trace) = explore(&mut life, WORLDS_MAX).broken?;
+    Some(Found { broken, moves: trace.len() })
+}
+
+/// Every mistake that the steps of the shipped protocol leave room for.
+fn all(met: &Met) -> Vec<Mutant> {
+    let mut mutants = Vec::new();
+    for (kind, changes) in &met.steps {
+        let is_sync = |at: usize| changes.get(at).is_some_and(|change| change.starts_with("syncs"));
+        for (at, change) in changes.iter().enumerate() {
+            if is_sync(at) || *change == "compares" {
+                mutants.push(Mutant::Drops(kind, at));
+            }
+            if at + 1 < changes.len() && !(is_sync(at) && is_sync(at + 1)) {
+                mutants.push(Mutant::Swaps(kind, at));
+            }
+        }
+    }
+    let changes = |kind: &str| met.steps.get(kind).is_some_and(|changes| !changes.is_empty());
+    let pairs = met.neighbours.iter().filter(|(_, then)| changes(then));
+    mutants.extend(pairs.map(|(first, then)| Mutant::Hurries(first, then)));
+    mutants.extend(SKIPPED.map(Mutant::Skips));
+    mutants.extend(EYES.map(Mutant::Blind));
+    mutants
+}
+
+/// A mistake, in words.
+fn told(mutant: Mutant, met: &Met) -> String {
+    let change = |kind: Kind, at: usize| met.steps[kind].get(at).copied().unwrap_or_default();
+    match mutant {
+        Mutant::Shipped => "none".to_owned(),
+        Mutant::Drops(kind, at) => {
+            format!("{kind} leaves out its change {}: {}", at + 1, change(kind, at))
+        }
+        Mutant::Swaps(kind, at) => {
+            let (first, then) = (change(kind, at), change(kind, at + 1));
+            format!("{kind} makes its change {} too late: {first}, behind: {then}", at + 1)
+        }
+        Mutant::Hurries(first, then) => format!("{then} is done before {first}"),
+        Mutant::Skips(kind) => format!("{kind} is skipped"),
+        Mutant::Blind(eye) => format!("nobody looks at: {eye:?}"),
+    }
+}
+
+#[test]
+fn every_mistake_is_found_or_there_is_a_reason_why_it_is_none() {
+    const DOCUMENT: &str = "docs/mistakes.md";
+    let mut shipped = Life::<2>::new(Faults::PowerCuts, Mutant::Shipped);
+    explore(&mut shipped, usize::MAX);
+    let mutants = all(&shipped.met);
+    let written = std::fs::read_to_string(DOCUMENT).unwrap_or_default();
+    let everywhere = samples() >= 100;
+    let (mut found, mut none) = (Vec::new(), Vec::new());
+    for mutant in &mutants {
+        let what = told(*mutant, &shipped.met);
+        let row = written.lines().find(|line| line.starts_with(&format!("| {what} |")));
+        // Where it was found before, and what breaks nothing in the smallest worlds alone.
+        let worlds = SEARCHES.iter().enumerate().filter(|(number, (name, _))| {
+            let is_here = row.is_none_or(|row| row.ends_with(&format!("| {name} |")));
+            match reason(*mutant) {
+                Some(_) => everywhere || *number == 0,
+                None => everywhere || is_here,
+            }
+        });
+        let mut searched =
+            worlds.filter_map(|(_, (name, search))| search(*mutant).map(|found| (found, name)));
+        match (searched.next(), reason(*mutant)) {
+            (Some((Found { broken, moves }, name)), None) => {
+                found.push(format!("| {what} | {broken} | {moves} | {name} |"));
+            }
+            (None, Some(reason)) => none.push(format!("| {what} | {reason} |")),
+            (Some((Found { broken, .. }, _)), Some(reason)) => {
+                found.push(format!("| {what} | {broken}, though: {reason} |"));
+            }
+            (None, None) => found.push(format!("| {what} | SURVIVES |")),
+        }
+        println!("{}", found.last().or(none.last()).expect("a row"));
+    }
+    let mut text = format!(
+        "# Mistakes in the order\n\n\
+         {} mistakes: {} of them break an invariant, and {} break nothing, with the reason.\n\
+         Written by `CUTOVER_PIN=1 cargo test --all-features --test model every_mistake`.\n\n\
+         ## Found\n\n\
+         The shortest way to it has so many moves, in worlds of so many sources where the named \
+         things go wrong.\n\n\
+         | mistake | breaks | moves | sources, worlds |\n|---|---|---|---|\n",
+        mutants.len(),
+        found.len(),
+        none.len(),
+    );
+    for row in &found {
+        writeln!(text, "{row}").unwrap();
+    }
+    text.push_str(
+        "\n## None\n\nWhat is made durable, or done, more often or earlier than these invariants \
+         need.\n\n| mistake | why it breaks nothing |\n|---|---|\n",
+    );
+    for row in &none {
+        writeln!(text, "{row}").unwrap();
+    }
+    pinned(DOCUMENT, &text);
+    assert!(!text.contains("SURVIVES") && !text.contains(", though: "), "{text}");
+}
+
+/// Why a mistake breaks nothing.
+fn reason(mutant: Mutant) -> Option<&'static str> {
+    const SECOND_LOCK: &str = "the second lock is defence in depth: nothing leans on it";
+    const SOURCES: &str = "the order among sources is free: each is marked before what follows";
+    const LEFT_OVER: &str = "what is left over again is tidied up again";
+    const CONFIRMED: &str = "who goes on from it confirms it first";
+    Some(match mutant {
+        Mutant::Drops("BeginCopy" | "Copy", _) | Mutant::Swaps("BeginCopy" | "Copy", _) => {
+            "what a power cut takes back of a copy is copied again; its end is confirmed first"
+        }
+        Mutant::Drops("Commit", _) | Mutant::Swaps("Commit", _) => {
+            "`Finish` confirms the commit first; this sync is for the caller, who is told of it"
+        }
+        Mutant::Drops("Confirm", 4) => {
+            "the claim of two sources: the target's own sync covers its folder; of one it is found"
+        }
+        Mutant::Drops("Seal", 3 | 5) | Mutant::Swaps("Seal", 2..) => {
+            "before a record begins, the raise syncs the same folder, and a new session confirms"
+        }
+        Mutant::Drops("HoldVersion" | "ReleaseVersion", _)
+        | Mutant::Swaps("HoldVersion" | "ReleaseVersion", _)
+        | Mutant::Skips("HoldVersion")
+        | Mutant::Hurries("HoldVersion", _)
+        | Mutant::Hurries(_, "HoldVersion" | "ReleaseVersion") => SECOND_LOCK,
+        Mutant::Drops("Prepare", _)
+        | Mutant::Swaps("Prepare", _)
+        | Mutant::Skips("Prepare")
+        | Mutant::Hurries("Verify", "Prepare")
+        | Mutant::Hurries("Prepare", "Commit") => {
+            "preparing finds a full disk before the commit point; a tombstone is synced once more"
+        }
+        Mutant::Drops("DeleteRetired", _) | Mutant::Swaps("DeleteRetired", _) => {
+            "bytes that a power cut brings back are freed by the next reclaim"
+        }
+        Mutant::Drops("Reclaimed", 3) | Mutant::Swaps("Reclaimed", 2) => {
+            "a store that is gone is told under a final marker too, in other words"
+        }
+        Mutant::Drops("Tidy" | "Unclaim", _)
+        | Mutant::Drops("Unseal", 3)
+        | Mutant::Swaps("Tidy" | "Unclaim", _)
+        | Mutant::Swaps("Unseal", 1..)
+        | Mutant::Hurries("Tidy", "Claim" | "Raise" | "Reclaimed" | "Unclaim")
+        | Mutant::Hurries("Unseal", "Tidy") => LEFT_OVER,
+        Mutant::Hurries(first, then) if first == then => SOURCES,
+        Mutant::Hurries("Raise", "Take back" | "Tombstone")
+        | Mutant::Hurries("Take back" | "Tombstone" | "Seal", "Raise") => SOURCES,
+        Mutant::Hurries("BeginCopy", "Copy") => "the empty record is written last, and copied into",
+        Mutant::Hurries("Confirm", "Copy" | "Verify" | "DropRecord" | "Reclaimed" | "Seal") => {
+            CONFIRMED
+        }
+        Mutant::Blind(Eye::UnreadableClaim) => {
+            "a claim file that is there shows that its volume is, whatever is in it"
+        }
+        Mutant::Blind(Eye::MarkerSource) => {
+            "the run is compared anyway, and what a marker says stood there with what stands there"
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,104 @@
+//! The proof that a machine can do: a model of everything that touches a migration, in which the
+//! shipped `classify` and `next` are followed, and searches that go through all of it.
+
+mod fact;
+mod graph;
+mod hands;
+mod inductive;
+mod invariants;
+mod life;
+mod mistakes;
+mod mutants;
+mod openers;
+mod processes;
+mod rivals;
+mod search;
+mod ways_out;
+mod windows;
+pub mod world;
+
+use cutover::protocol::{Contradiction, Intent, MigrationId};
+use life::{Faults, Life, Met};
+use mutants::Mutant;
+use search::explore;
+use std::collections::BTreeSet;
+use world::World;
+
+/// The shipped protocol: nothing is broken, and the number of worlds is pinned.
+fn holds<const N: usize>(faults: Faults, worlds: usize) -> Met {
+    let mut life = Life::<N>::new(faults, Mutant::Shipped);
+    let explored = explore(&mut life, usize::MAX);
+    if let Some((broken, trace)) = explored.broken {
+        panic!("{broken}:\n  {}", trace.join("\n  "));
+    }
+    println!(
+        "{N} sources, {faults:?}: {} worlds, {} moves, {:?}",
+        explored.worlds, explored.moves, life.met.states
+    );
+    if worlds != 0 {
+        assert_eq!(explored.worlds, worlds, "{faults:?}");
+    }
+    life.met
+}
+
+/// The largest worlds are walked where the sweeps are asked to be long.
+fn is_long() -> bool {
+    crate::common::samples() >= 100
+}
+
+#[test]
+fn i1_to_i8_hold_in_every_world_that_kills_failures_and_power_cuts_lead_to() {
+    holds::<1>(Faults::PowerCuts, 12_246);
+    holds::<2>(Faults::PowerCuts, 159_433);
+    if is_long() {
+        holds::<3>(Faults::PowerCuts, 2_097_922);
+    }
+}
+
+#[test]
+fn i1_to_i8_hold_in_every_world_where_an_older_sql_file_turns_up() {
+    holds::<1>(Faults::OldCopies, 131_504);
+    if is_long() {
+        holds::<1>(Faults::OldCopiesAndCuts, 886_542);
+        holds::<2>(Faults::OldCopies, 2_620_008);
+    }
+}
+
+#[test]
+fn i1_to_i8_hold_in_every_world_where_an_operator_does_anything_to_any_file() {
+    holds::<1>(Faults::Hands(1), 264_545);
+    if is_long() {
+        holds::<1>(Faults::HandsAndCuts(1), 2_511_354);
+        holds::<1>(Faults::Hands(2), 0);
+    }
+}
+
+/// What is never met is shown by nothing.
+#[test]
+fn every_state_every_step_and_every_contradiction_is_met() {
+    let mut met = vec![
+        holds::<1>(Faults::PowerCuts, 12_246),
+        holds::<1>(Faults::OldCopies, 131_504),
+        holds::<1>(Faults::Hands(1), 264_545),
+    ];
+    // Two sources that are mixed up: the first worlds of a migration, and those of a rerun.
+    let beginning = World::fresh(0);
+    let to_sql = [Intent::Begin(MigrationId(1)), Intent::Copy, Intent::Finish, Intent::UseSql];
+    let live = ways_out::follow(&beginning, &to_sql, Mutant::Shipped).expect("a way to SQL");
+    let lost = World { targets: beginning.targets.clone(), ..live };
+    let rerun = ways_out::follow(&lost, &[Intent::Rerun], Mutant::Shipped).expect("a rerun");
+    for start in [beginning, rerun] {
+        let mut two = Life::<2>::new(Faults::Hands(1), Mutant::Shipped).starting_from(start);
+        explore(&mut two, 100_000);
+        met.push(two.met);
+    }
+    let all = |of: fn(&Met) -> Vec<String>| met.iter().flat_map(of).collect::<BTreeSet<String>>();
+    let states = all(|met| met.states.keys().map(|state| format!("{state:?}")).collect());
+    let steps = all(|met| met.steps.keys().map(|step| (*step).to_owned()).collect());
+    let contradictions = all(|met| {
+        let name = |told: &Contradiction| format!("{told:?}").split('(').next().map(str::to_owned);
+        met.contradictions.iter().filter_map(name).collect()
+    });
+    println!("{states:?}\n{steps:?}\n{contradictions:?}");
+    assert_eq!((states.len(), steps.len(), contradictions.len()), (6, 23, 34));
+}
