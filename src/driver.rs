@@ -3,6 +3,7 @@
 
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
+use crate::fault;
 use crate::kv::{FileLock, Look, Standing};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
@@ -67,6 +68,7 @@ impl Driver {
                 .map_err(|cause| stopped(changed, "look", cause))?;
             let step = next(&seen.observation, intent, &session)
                 .map_err(|refusal| self.not_allowed(&seen, refusal, changed))?;
+            fault::taking(&seen.observation, intent, &session, step);
             if let Step::Done(state) = step {
                 return Ok(state);
             }

@@ -2,6 +2,8 @@
 //! call. Without the feature `__faults` each is nothing.
 
 #[cfg(not(feature = "__faults"))]
+use crate::protocol::{Intent, Observation, Session, Step};
+#[cfg(not(feature = "__faults"))]
 use std::io;
 
 /// Passes the fault point `name`.
@@ -11,19 +13,37 @@ pub(crate) const fn point(_name: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(feature = "__faults")]
-pub(crate) use armed::point;
+/// Tells a step that the driver is about to take.
+#[cfg(not(feature = "__faults"))]
+pub(crate) const fn taking(_: &Observation, _: Intent, _: &Session, _: Step) {}
 
 #[cfg(feature = "__faults")]
-pub use armed::{ENVIRONMENT, Fault, arm, arm_from_environment, passed};
+pub(crate) use armed::{point, taking};
+
+#[cfg(feature = "__faults")]
+pub use armed::{
+    ENVIRONMENT, Fault, TRACE_ENVIRONMENT, Taken, arm, arm_at_step, arm_from_environment, observe,
+    passed, taken,
+};
 
 #[cfg(feature = "__faults")]
 mod armed {
+    use crate::error::Error;
+    use crate::look::Places;
+    use crate::plan::Plan;
+    use crate::protocol::{Intent, Observation, Session, Step};
+    use crate::sql::Access;
     use std::cell::RefCell;
-    use std::io;
+    use std::fs::File;
+    use std::io::{self, Write};
 
-    /// `kill:N` or `fail:N`, read by [`arm_from_environment`]; N counts from 1.
+    /// `kill:N`, `fail:N` or `fail-from:N`, read by [`arm_from_environment`]; N counts from 1. With
+    /// `@S` behind it, N counts from the step with number S on.
     pub const ENVIRONMENT: &str = "CUTOVER_FAULT";
+
+    /// A file that gets one line for each step, before it is taken, so that a killed process too
+    /// leaves its trace. Read by [`arm_from_environment`].
+    pub const TRACE_ENVIRONMENT: &str = "CUTOVER_TRACE";
 
     /// What happens at a fault point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +56,52 @@ mod armed {
         FailFrom(usize),
     }
 
+    /// A step that the driver was about to take, and what it was chosen upon.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Taken {
+        /// What was seen.
+        pub seen: Observation,
+        /// What was wanted.
+        pub intent: Intent,
+        /// What the process had done before.
+        pub session: Session,
+        /// The step.
+        pub step: Step,
+    }
+
+    #[derive(Default)]
+    struct Armed {
+        fault: Option<Fault>,
+        /// Fault points are counted once so many steps were about to be taken.
+        from_step: usize,
+        passed: Vec<&'static str>,
+        taken: Vec<Taken>,
+        trace: Option<File>,
+    }
+
     thread_local! {
-        static STATE: RefCell<(Option<Fault>, Vec<&'static str>)> =
-            const { RefCell::new((None, Vec::new())) };
+        static ARMED: RefCell<Armed> = RefCell::default();
     }
 
     /// Arms this thread with `fault`, or disarms it, and begins to count from 1.
     pub fn arm(fault: Option<Fault>) {
-        STATE.with_borrow_mut(|state| *state = (fault, Vec::new()));
+        arm_at_step(0, fault);
     }
 
-    /// Arms this thread as [`ENVIRONMENT`] says.
+    /// Arms this thread with `fault`, and begins to count when the step with this number is taken;
+    /// 0 is at once.
+    pub fn arm_at_step(from_step: usize, fault: Option<Fault>) {
+        ARMED.with_borrow_mut(|armed| *armed = Armed { fault, from_step, ..Armed::default() });
+    }
+
+    /// Arms this thread as [`ENVIRONMENT`] and [`TRACE_ENVIRONMENT`] say.
+    ///
+    /// # Panics
+    ///
+    /// When the file for the trace can't be created.
     pub fn arm_from_environment() {
         let text = std::env::var(ENVIRONMENT).unwrap_or_default();
+        let (text, step) = text.split_once('@').unwrap_or((&text, "0"));
         let fault = text.split_once(':').and_then(|(kind, number)| {
             let number = number.parse().ok()?;
             match kind {
@@ -58,19 +111,54 @@ mod armed {
                 _ => None,
             }
         });
-        arm(fault);
+        arm_at_step(step.parse().unwrap_or(0), fault);
+        #[expect(clippy::expect_used, reason = "a test that has no trace shows nothing")]
+        let trace = std::env::var_os(TRACE_ENVIRONMENT)
+            .map(|path| File::create(path).expect("a file for the trace"));
+        ARMED.with_borrow_mut(|armed| armed.trace = trace);
     }
 
-    /// The names of the fault points that this thread has passed since it was armed.
+    /// The names of the fault points that this thread has passed since it began to count.
     #[must_use]
     pub fn passed() -> Vec<&'static str> {
-        STATE.with_borrow(|state| state.1.clone())
+        ARMED.with_borrow(|armed| armed.passed.clone())
+    }
+
+    /// The steps that this thread's drivers were about to take since it was armed, the end of each
+    /// run among them.
+    #[must_use]
+    pub fn taken() -> Vec<Taken> {
+        ARMED.with_borrow(|armed| armed.taken.clone())
+    }
+
+    /// What the next start sees at the plan's places, under its locks.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](crate::open), but for contradictions.
+    pub fn observe(plan: &Plan) -> Result<Observation, Error> {
+        let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
+        Ok(places.observe().map_err(Error::Refused)?.observation)
+    }
+
+    pub(crate) fn taking(seen: &Observation, intent: Intent, session: &Session, step: Step) {
+        let taken = Taken { seen: seen.clone(), intent, session: session.clone(), step };
+        ARMED.with_borrow_mut(|armed| {
+            if let Some(file) = &mut armed.trace
+                && let Err(error) = writeln!(file, "{taken:?}")
+            {
+                tracing::error!(%error, "the trace has a gap");
+            }
+            armed.taken.push(taken);
+        });
     }
 
     pub(crate) fn point(name: &'static str) -> io::Result<()> {
-        let (fault, number) = STATE.with_borrow_mut(|(fault, passed)| {
-            passed.push(name);
-            (*fault, passed.len())
+        let (fault, number) = ARMED.with_borrow_mut(|armed| {
+            if armed.taken.len() >= armed.from_step {
+                armed.passed.push(name);
+            }
+            (armed.fault, armed.passed.len())
         });
         match fault {
             Some(Fault::Kill(at)) if at == number => {
