@@ -56,6 +56,10 @@ fn plays_its_part() {
             cutover::fault::arm_from_environment();
             crate::crash::play(act, Path::new(folder)).expect("it ends");
         }
+        ["conform", act, folder, place] => {
+            cutover::fault::arm_from_environment();
+            crate::conformance::disk::play(act, Path::new(folder), place);
+        }
         other => panic!("no such part: {other:?}"),
     }
 }

@@ -229,7 +229,7 @@ fn half_set(folder: &Path) {
 }
 
 /// Whether a stock program, which is this very process here, can open or create a store and insert.
-fn stock_writes(path: &Path) -> bool {
+pub fn stock_writes(path: &Path) -> bool {
     let write = || -> fjall::Result<()> {
         let database = fjall::Database::builder(path).worker_threads_unchecked(0).open()?;
         let keyspace = database.keyspace("stock", fjall::KeyspaceCreateOptions::default)?;
@@ -240,7 +240,7 @@ fn stock_writes(path: &Path) -> bool {
 }
 
 /// Whether a plain connection can insert, update or delete in a migrated table.
-fn plain_writes(target: &Path) -> bool {
+pub fn plain_writes(target: &Path) -> bool {
     let Ok(connection) = rusqlite::Connection::open(target) else { return false };
     let changes = |sql: String| connection.execute(&sql, []).is_ok_and(|rows| rows > 0);
     tables().any(|(_, _, table)| {

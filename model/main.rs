@@ -14,6 +14,7 @@ mod assumed;
 mod child;
 mod command;
 mod common;
+mod conformance;
 mod crash;
 mod daemon;
 mod data;

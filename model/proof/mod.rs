@@ -3,10 +3,10 @@
 
 mod fact;
 mod graph;
-mod hands;
+pub mod hands;
 mod inductive;
-mod invariants;
-mod life;
+pub mod invariants;
+pub mod life;
 mod mistakes;
 mod mutants;
 mod openers;
