@@ -15,10 +15,11 @@ mod reference;
 mod variants;
 
 use crate::common::samples;
+use crate::proof::hands::Act as Hand;
 use crate::proof::life::Faults;
 use act::{Act, Told};
 use cutover::protocol::State;
-use follow::{Call, follow};
+use follow::{Call, Strike, follow};
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use real::{MET, Real};
@@ -55,6 +56,25 @@ fn agree(hands: Faults, story: &[Happens]) -> Real {
         real = <Reference as StateMachineTest>::apply(real, &reference, happens.clone());
     }
     real
+}
+
+const fn call(act: Act, strike: Option<Strike>) -> Happens {
+    Happens::Call(Call { act, strike })
+}
+
+/// A kill leaves every source marked for restoring, its second lock still set. A rerun is refused,
+/// but looked into the stores first, and left their second locks lifted.
+#[test]
+fn i5_a_rerun_that_is_refused_puts_the_second_lock_back() {
+    agree(
+        Faults::PowerCuts,
+        &[
+            call(Act::Sql, None),
+            Happens::Hand(Hand::DeletesSql),
+            call(Act::RestoreKv, Some(Strike::Kill { step: 4, point: 1 })),
+            call(Act::Rerun, None),
+        ],
+    );
 }
 
 /// That the table accepts a trace says something: it accepts no other.

@@ -171,14 +171,14 @@ impl Driver {
     }
 
     /// Sets the second lock again in every tombstoned store that was read, and where it was lifted
-    /// beside a marker that is gone.
+    /// behind a marker that is gone, or that says restoring.
     fn hold_again(&self, lifted: &BTreeSet<PathBuf>) -> Result<(), Cause> {
         for site in &self.places.sites {
             let look = site.look(None)?;
             let held = match look.path.marker().map(|marker| marker.stage) {
                 Some(Stage::Tombstone | Stage::Final) => true,
-                Some(Stage::Sealed | Stage::Restoring | Stage::Reclaimed) => false,
-                None => lifted.contains(&site.retired),
+                Some(Stage::Sealed | Stage::Reclaimed) => false,
+                Some(Stage::Restoring) | None => lifted.contains(&site.retired),
             };
             if held && look.retired == Standing::Directory(VersionFile::Native) {
                 site.hold_version()?;
