@@ -47,10 +47,10 @@ const SEARCHES: [(&str, Search); 7] = [
     }),
 ];
 
-/// What is broken, and by how many moves at least.
+/// What is broken, and the shortest way to it.
 struct Found {
     broken: String,
-    moves: usize,
+    trace: Vec<String>,
 }
 
 fn search<const N: usize>(mutant: Mutant, faults: Faults) -> Option<Found> {
@@ -59,7 +59,7 @@ fn search<const N: usize>(mutant: Mutant, faults: Faults) -> Option<Found> {
 
 fn look_for<const N: usize>(mut life: Life<N>) -> Option<Found> {
     let (broken, trace) = explore(&mut life, WORLDS_MAX).broken?;
-    Some(Found { broken, moves: trace.len() })
+    Some(Found { broken, trace })
 }
 
 /// Every mistake that the steps of the shipped protocol leave room for.
@@ -125,8 +125,9 @@ fn every_mistake_is_found_or_there_is_a_reason_why_it_is_none() {
         let mut searched =
             worlds.filter_map(|(_, (name, search))| search(*mutant).map(|found| (found, name)));
         match (searched.next(), reason(*mutant)) {
-            (Some((Found { broken, moves }, name)), None) => {
-                found.push(format!("| {what} | {broken} | {moves} | {name} |"));
+            (Some((Found { broken, trace }, name)), None) => {
+                println!("{what}: {broken}\n  {}", trace.join("\n  "));
+                found.push(format!("| {what} | {broken} | {} | {name} |", trace.len()));
             }
             (None, Some(reason)) => none.push(format!("| {what} | {reason} |")),
             (Some((Found { broken, .. }, _)), Some(reason)) => {
@@ -134,12 +135,13 @@ fn every_mistake_is_found_or_there_is_a_reason_why_it_is_none() {
             }
             (None, None) => found.push(format!("| {what} | SURVIVES |")),
         }
-        println!("{}", found.last().or(none.last()).expect("a row"));
     }
     let mut text = format!(
         "# Mistakes in the order\n\n\
          {} mistakes: {} of them break an invariant, and {} break nothing, with the reason.\n\
-         Written by `CUTOVER_PIN=1 cargo test --all-features --test model every_mistake`.\n\n\
+         Written by `CUTOVER_PIN=1 cargo test --all-features --test model every_mistake`; with \
+         `-- --nocapture` it prints the\nshortest way to each. `CUTOVER_SWEEP=100` looks for each in \
+         all the worlds.\n\n\
          ## Found\n\n\
          The shortest way to it has so many moves, in worlds of so many sources where the named \
          things go wrong.\n\n\
