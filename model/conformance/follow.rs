@@ -10,7 +10,7 @@ use crate::proof::life::Move;
 use crate::proof::world::{Change, Names, Record, Store, Target, Thing};
 use cutover::fault::Taken;
 use cutover::protocol::{
-    Contradiction, Intent, NotAllowed, Session, Stage, State, Step, Was, classify, next,
+    Contradiction, Intent, NotAllowed, Session, Stage, State, Step, classify, next,
 };
 use std::collections::VecDeque;
 
@@ -351,13 +351,8 @@ impl Following<'_> {
 
 /// Makes a change, durable at once: what a power cut leaves is not asked here. False where a
 /// comparison fails.
-fn make(walk: &mut Walk, step: Step, mut change: Change<SOURCES>) -> bool {
+fn make(walk: &mut Walk, step: Step, change: Change<SOURCES>) -> bool {
     let before = walk.world.clone();
-    // What stood there is in the record, and not in what stands there now.
-    if let (Step::PutBack { .. }, Change::Create(at, Thing::Marker(marker))) = (step, &mut change) {
-        let missing = before.record().is_some_and(|record| record.image[*at] == Some(0));
-        marker.was = if missing { Was::Nothing } else { Was::Directory };
-    }
     if walk.world.apply(change).is_none() {
         return false;
     }
