@@ -1,29 +1,15 @@
 //! Progress (`docs/proofs.md`, P-9): from every observation of two sources that an intent can begin
 //! at, each fault-free step lowers the tuple of the intent, so that every session ends.
 
+use crate::proof::world::{ID, INTENTS};
 use cutover::protocol::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation, RecordSeen,
     RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, VersionFile, Was, next,
 };
 
-const ID: MigrationId = MigrationId(1);
 const OTHER: MigrationId = MigrationId(2);
 const STAGES: [Stage; 5] =
     [Stage::Sealed, Stage::Tombstone, Stage::Final, Stage::Restoring, Stage::Reclaimed];
-const INTENTS: [Intent; 12] = [
-    Intent::UseKv,
-    Intent::Begin(ID),
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-    Intent::ReplaceTarget,
-    Intent::Discard,
-];
 const NATIVE: AtRetired = AtRetired::Directory(VersionFile::Native);
 const HELD: AtRetired = AtRetired::Directory(VersionFile::Held);
 

@@ -1,28 +1,12 @@
 //! From three sources to any number (`docs/proofs.md`, P-10): what four sources are follows from what
 //! any three of them are, and the step that is for one source does not depend on the others.
 
+use crate::proof::world::{ID, INTENTS};
 use cutover::protocol::{
-    AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, MigrationId, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile,
-    Was, classify, next,
+    AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, RecordSeen,
+    RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was,
+    classify, next,
 };
-
-const ID: MigrationId = MigrationId(1);
-
-const INTENTS: [Intent; 12] = [
-    Intent::UseKv,
-    Intent::Begin(ID),
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-    Intent::ReplaceTarget,
-    Intent::Discard,
-];
 
 const STORE: AtRetired = AtRetired::Directory(VersionFile::Native);
 

@@ -6,7 +6,7 @@
 use super::fact::Fact;
 use super::mutants::{Eye, Mutant};
 use super::world::{
-    Claim, Hidden, Marker, Names, PLACES, Process, Record, Store, Target, Thing, World,
+    Claim, Hidden, INTENTS, Marker, Names, PLACES, Process, Record, Store, Target, Thing, World,
 };
 use cutover::protocol::{
     Intent, MigrationId, RecordStage, Run, Session, Stage, Step, Was, classify,
@@ -153,21 +153,6 @@ fn sessions() -> Vec<Session> {
     sessions.push(Session { failed: BTreeSet::from([0]), ..confirmed });
     sessions
 }
-
-const INTENTS: [Intent; 12] = [
-    Intent::UseKv,
-    Intent::Begin(MigrationId(1)),
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-    Intent::ReplaceTarget,
-    Intent::Discard,
-];
 
 /// What was gone through.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,27 +4,20 @@
 use super::hands::{self, Act};
 use super::mutants::{Kind, Mutant, after, kind};
 use super::search::System;
-use super::world::{Change, Process, World};
+use super::world::{Change, INTENTS, Process, World};
 use cutover::protocol::{
     Contradiction, Intent, Observation, Session, Stage, State, Step, classify,
 };
 use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What may be wanted besides a new migration.
-pub const INTENTS: [Intent; 11] = [
-    Intent::UseKv,
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-    Intent::ReplaceTarget,
-    Intent::Discard,
-];
+/// Everything that may be wanted; a migration that begins draws an id that nothing on any disk
+/// carries.
+pub fn intents<const N: usize>(world: &World<N>) -> impl Iterator<Item = Intent> {
+    let begin = Intent::Begin(world.unused_id());
+    let others = INTENTS.into_iter().filter(|intent| !matches!(intent, Intent::Begin(_)));
+    std::iter::once(begin).chain(others)
+}
 
 /// What goes wrong besides kills and failing calls. All at once are too many worlds to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,9 +188,7 @@ impl<const N: usize> Life<N> {
     }
 
     fn start(&self, world: &World<N>, after: &mut Vec<(Move, World<N>)>) {
-        // Every migration that begins draws an id that nothing on any disk carries.
-        let begin = Intent::Begin(world.unused_id());
-        for intent in [begin].into_iter().chain(INTENTS) {
+        for intent in intents(world) {
             let session = Session::default();
             if self.mutant.choose(world, intent, &session).is_some() {
                 let working = Some(Process { intent, session, doing: None });

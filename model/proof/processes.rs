@@ -3,11 +3,11 @@
 //! the second; either may be missing, and an operator may delete the claim between two runs.
 
 use super::invariants;
-use super::life::{INTENTS, Move};
+use super::life::{Move, intents};
 use super::mutants::Mutant;
 use super::search::{System, explore};
 use super::world::{Change, Claim, Marker, Process, Target, Thing, World, renumber};
-use cutover::protocol::{Attempt, Intent, Session, Step};
+use cutover::protocol::{Attempt, Session, Step};
 
 /// Who acts; `None` is somebody else.
 type Who = Option<usize>;
@@ -43,8 +43,7 @@ struct Two {
 
 impl Two {
     fn start(&self, both: &Both, at: usize, after: &mut Vec<(String, Both)>) {
-        let begin = Intent::Begin(both.disk.unused_id());
-        for intent in [begin].into_iter().chain(INTENTS) {
+        for intent in intents(&both.disk) {
             let session = Session::default();
             let mut started = both.clone();
             if self.locks {

@@ -8,6 +8,25 @@ use cutover::protocol::{
 };
 use std::collections::{BTreeSet, VecDeque};
 
+/// A migration.
+pub const ID: MigrationId = MigrationId(1);
+
+/// Everything that may be wanted; the last two can go on from facts that are no state.
+pub const INTENTS: [Intent; 12] = [
+    Intent::UseKv,
+    Intent::Begin(ID),
+    Intent::Copy,
+    Intent::Finish,
+    Intent::Abort,
+    Intent::AbortCommitted,
+    Intent::UseSql,
+    Intent::Rerun,
+    Intent::RestoreKv,
+    Intent::Reclaim,
+    Intent::ReplaceTarget,
+    Intent::Discard,
+];
+
 /// What stands at one of a source's two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Thing {
