@@ -1,229 +1,132 @@
-//! Whole lives of a migration in the model's world: whatever is wanted, killed, failed, cut, lost and
-//! put back, in any order and number, the invariants hold, and a start that nothing disturbs comes
-//! to an end. The model walks every world of up to two sources, with power cuts or with old SQL
-//! files; this samples three sources, with both at once.
+//! Whole lives of a migration in the model's world: whatever is wanted, killed, failed and cut, and
+//! whatever an operator does to any file, in any order and number, the invariants hold. The model
+//! walks every world that it can; this samples lives of more sources, and of more acts of an
+//! operator, than can be walked.
 
 #![no_main]
 
-#[path = "../../model/power/world.rs"]
+#[path = "../../model/proof"]
 #[expect(dead_code, reason = "a search needs more of it than one life")]
-mod world;
+mod proof {
+    pub(crate) mod fact;
+    pub(crate) mod hands;
+    pub(crate) mod invariants;
+    pub(crate) mod life;
+    pub(crate) mod mutants;
+    pub(crate) mod search;
+    pub(crate) mod ways_out;
+    pub(crate) mod world;
+}
 
-use cutover::protocol::{
-    Intent, NotAllowed, RecordStage, Session, Stage, State, Step, classify, next,
-};
+use cutover::protocol::{RecordStage, Step};
 use cutover_fuzz::rules;
 use libfuzzer_sys::fuzz_target;
-use world::{Change, Fact};
+use proof::fact::Fact;
+use proof::life::{Faults, Life, Move};
+use proof::mutants::Mutant;
+use proof::search::System;
+use proof::world::{Target, World};
 
-const SOURCES: usize = 3;
-/// More steps than a session takes for [`SOURCES`] sources.
-const STEPS_MAX: usize = 64;
-/// Longer lives only repeat themselves.
-const LIFE_BYTES_MAX: usize = 256;
+/// Whole migrations of three sources, several times over.
+const MOVES_MAX: usize = 400;
 
-type World = world::World<SOURCES>;
-
-// A life is a text, so that a person can write one and read a finding: `1B!C!F..k2S!` begins with
-// one missing source, seals, copies, and is killed in the middle of finishing.
+// The first two bytes choose the faults, the number of sources, and how many of them are missing.
+// Then a byte below 128 says what is wanted, or how many moves the process makes undisturbed; from
+// 128 on, with the next byte, it says what else happens. A finding is told move by move.
 fuzz_target!(|life: &[u8]| {
-    let mut letters = life.iter().take(LIFE_BYTES_MAX).copied();
-    let mut world = World::fresh(number(&mut letters) % (SOURCES + 1));
-    while let Some(letter) = letters.next() {
-        happen(&mut world, letter, &mut letters);
-        check(&world);
+    let mut bytes = life.iter().copied();
+    let (kind, missing) = (bytes.next().unwrap_or(0), bytes.next().unwrap_or(0));
+    let faults = match kind % 3 {
+        0 => Faults::PowerCuts,
+        1 => Faults::OldCopiesAndCuts,
+        _ => Faults::HandsAndCuts(3),
+    };
+    match kind / 3 % 2 {
+        0 => live::<2>(faults, missing, bytes),
+        _ => live::<3>(faults, missing, bytes),
     }
-    world.working = None;
-    come_to_an_end(&mut world);
 });
 
-fn number(letters: &mut impl Iterator<Item = u8>) -> usize {
-    letters.next().map_or(0, |letter| usize::from(letter.wrapping_sub(b'0')))
-}
-
-/// What a letter stands for, with the numbers that follow it.
-fn happen(world: &mut World, letter: u8, letters: &mut impl Iterator<Item = u8>) {
-    match letter {
-        // The process takes one step, or all that there are.
-        b'.' => {
-            step(world, None);
-        }
-        b'!' => run(world),
-        // It is killed, or its next step fails, behind so many changes.
-        b'k' => {
-            step(world, Some(number(letters)));
-            world.working = None;
-        }
-        b'f' => fail(world, number(letters)),
-        // The power fails: each fact is left as it was at some time since its last sync.
-        b'c' => cut(world, letters),
-        // A stock program opens or creates the store at a source's path, and writes.
-        b'w' => {
-            let at = number(letters) % SOURCES;
-            if world.is_open(at) {
-                world.write_kv(at);
-            }
-        }
-        // The operator deletes the SQL file, copies it, or puts the copy in its place.
-        b'd' if !is_reclaimed(world) && world.record.seen.is_some() => {
-            world.working = None;
-            world.lose_target();
-        }
-        b'o' if world.record.seen.is_some() => world.backup = world.record.seen,
-        b'p' if world.backup.is_some() => {
-            world.working = None;
-            world.put_back();
-            world.record.sync();
-        }
-        _ => start(world, letter),
-    }
-}
-
-/// A process begins to work; the one before it is killed.
-fn start(world: &mut World, letter: u8) {
-    let intent = match letter {
-        b'U' => Intent::UseKv,
-        b'B' => Intent::Begin(world.unused_id()),
-        b'C' => Intent::Copy,
-        b'F' => Intent::Finish,
-        b'A' => Intent::Abort,
-        b'X' => Intent::AbortCommitted,
-        b'S' => Intent::UseSql,
-        b'R' => Intent::Rerun,
-        b'K' => Intent::RestoreKv,
-        b'D' => Intent::Reclaim,
-        b'T' => Intent::ReplaceTarget,
-        b'Q' => Intent::Discard,
-        _ => return,
-    };
-    world.working = Some((intent, Session::default()));
-}
-
-/// Whether the bytes are in the target alone: who deletes it then deletes them.
-fn is_reclaimed(world: &World) -> bool {
-    (0..SOURCES).any(|at| world.marker(at).is_some_and(|m| m.stage == Stage::Reclaimed))
-}
-
-/// The process's next step, or that many of its changes; it is idle where there is none.
-fn step(world: &mut World, behind: Option<usize>) -> Option<(Intent, Session, Step)> {
-    let (intent, session) = world.working.clone()?;
-    let seen = world.observe();
-    let step = match next(&seen, intent, &session) {
-        Ok(step) => step,
-        Err(_) => Step::GiveUp,
-    };
-    if let Step::Done(state) = step {
-        world.working = None;
-        if intent == Intent::UseSql && state == State::Tombstoned {
-            world.use_sql();
-        }
-        return None;
-    }
-    if step == Step::GiveUp {
-        world.working = None;
-        return None;
-    }
-    assert_eq!(rules::broken(&seen, intent, &session, step), None, "{step:?} for {intent:?}");
-    let changes = world.changes(step);
-    let count = behind.map_or(changes.len(), |behind| behind % (changes.len() + 1));
-    for change in changes.iter().take(count) {
-        apply(world, change);
-    }
-    if behind.is_none() {
-        let mut session = session.clone();
-        session.done(step);
-        world.working = Some((intent, session));
-    }
-    Some((intent, session, step))
-}
-
-fn apply(world: &mut World, change: &Change<SOURCES>) {
-    world.apply(change);
-    // The unfinished copy that took the place of a target in use went with its ticket.
-    world.overwritten &= world.record.seen.is_some();
-    check(world);
-}
-
-fn run(world: &mut World) {
-    let steps = (0..STEPS_MAX).take_while(|_| step(world, None).is_some()).count();
-    assert!(steps < STEPS_MAX, "it never ends");
-}
-
-/// As the driver has it: a tombstone that failed is left for later, and all else ends the process.
-fn fail(world: &mut World, behind: usize) {
-    let failed = step(world, Some(behind));
-    world.working = None;
-    if let Some((Intent::Finish, mut session, Step::Mark { source, .. })) = failed {
-        session.failed.insert(source);
-        world.working = Some((Intent::Finish, session));
-    }
-}
-
-fn cut(world: &mut World, letters: &mut impl Iterator<Item = u8>) {
-    fn left<T: Copy + PartialEq>(fact: &mut Fact<T>, number: usize) {
-        *fact = Fact::new(fact.possible[number % fact.possible.len()]);
-    }
-    world.working = None;
-    for source in &mut world.sources {
-        left(source, number(letters));
-    }
-    left(&mut world.record, number(letters));
-    left(&mut world.claim, number(letters));
-}
-
-/// I-4: with nothing in its way, a daemon's start ends at Fresh or at the SQL database.
-fn come_to_an_end(world: &mut World) {
-    for _ in 0..8 {
-        let Ok(state) = classify(&world.observe()) else {
-            return;
-        };
-        let intent = match state {
-            State::Fresh => return,
-            State::Migrating { .. } => Intent::Copy,
-            State::Committed => Intent::Finish,
-            State::Tombstoned => Intent::UseSql,
-            State::RerunAllowed => {
-                match next(&world.observe(), Intent::Rerun, &Session::default()) {
-                    Err(NotAllowed::Restoring) => Intent::RestoreKv,
-                    Ok(_) | Err(_) => Intent::Rerun,
-                }
+fn live<const N: usize>(faults: Faults, missing: u8, mut bytes: impl Iterator<Item = u8>) {
+    let missing = usize::from(missing) % (N + 1);
+    let mut life = Life::<N>::new(faults, Mutant::Shipped);
+    let mut world = World::fresh(missing);
+    let mut lived: Vec<Move> = Vec::new();
+    // What the process does before anything else can happen.
+    let mut undisturbed = 0;
+    while lived.len() < MOVES_MAX {
+        let (own, others): (Vec<_>, Vec<_>) =
+            life.moves(&world).into_iter().partition(|(happens, _)| is_own(happens));
+        let goes_on = world.working.is_some() && !own.is_empty();
+        let (mut moves, number) = if goes_on && undisturbed > 0 {
+            undisturbed -= 1;
+            (own, 0)
+        } else {
+            let Some(byte) = bytes.next() else { return };
+            if (byte < 128 || others.is_empty()) && !own.is_empty() {
+                undisturbed = if goes_on { byte } else { 0 };
+                (own, usize::from(byte))
+            } else {
+                let next = bytes.next().unwrap_or(0);
+                (others, usize::from(u16::from_be_bytes([byte % 128, next])))
             }
         };
-        world.working = Some((intent, Session::default()));
-        run(world);
-        if intent == Intent::UseSql {
-            assert!(world.sql_in_use, "the SQL database was not handed out");
+        if moves.is_empty() {
             return;
         }
+        let (happens, mut after) = moves.swap_remove(number % moves.len());
+        if matches!(happens, Move::Operator(_)) {
+            opened_by_hand(&world, &mut after);
+        }
+        let broken = rule(&world, &happens)
+            .or_else(|| life.violation(&world, &happens, &after))
+            .or_else(|| life.visit(&after));
+        lived.push(happens);
+        if let Some(broken) = broken {
+            let lived: Vec<String> = lived.iter().map(|happens| format!("{happens:?}")).collect();
+            let lived = lived.join("\n  ");
+            panic!("{broken}: {N} sources, {missing} missing, {faults:?}\n  {lived}\n{after:#?}");
+        }
+        world = after;
     }
-    panic!("it goes round in circles");
 }
 
-/// What must never be seen. Where the operator has put an older SQL file back, what does not fit
-/// may be told as a contradiction; what is taken for a state must hold all the same.
-fn check(world: &World) {
-    let state = match classify(&world.observe()) {
-        Ok(state) => state,
-        Err(contradiction) => {
-            assert!(world.tampered, "I-4: {contradiction:?} without anybody's doing");
-            return;
-        }
+/// Whether it is what a process does that nothing disturbs.
+fn is_own(happens: &Move) -> bool {
+    match happens {
+        Move::Start(_) | Move::Does(..) | Move::Done(..) => true,
+        Move::Fails(_)
+        | Move::Skips(_)
+        | Move::Killed
+        | Move::PowerCut
+        | Move::StockWrite(_)
+        | Move::Operator(_) => false,
+    }
+}
+
+/// An operator who frees a source's name opens it beside a live target too where a power cut could
+/// bring that target back: the model tells it only where the target stands.
+fn opened_by_hand<const N: usize>(before: &World<N>, after: &mut World<N>) {
+    let may_be_live = |world: &World<N>| {
+        world.targets.iter().flat_map(Fact::possible).any(|target| match target {
+            Target::Record(record) | Target::Hidden(_, record) => record.stage == RecordStage::Live,
+            Target::None => false,
+        })
     };
-    let live = world.is_live();
-    if world.overwritten {
-        let told = matches!(state, State::RerunAllowed | State::Fresh);
-        assert!(told, "I-3: an older SQL file is taken for the one that was in use");
+    let both = |world: &World<N>, at| may_be_live(world) && world.may_be_open(at);
+    for at in 0..N {
+        after.opened[at] |= both(after, at) && !both(before, at);
     }
-    for at in 0..SOURCES {
-        let open = world.is_open(at) && !(world.tampered && world.is_empty(at));
-        assert!(!(live && open), "I-1: a source and the target are writable together");
-        let image = world
-            .record
-            .seen
-            .filter(|record| record.seen.stage == RecordStage::Live)
-            .map(|record| record.image[at]);
-        let whole = image.is_none_or(|image| image == Some(world.content[at]));
-        assert!(whole, "I-2: the live target is not the image of the sources");
-    }
-    assert!(live || !world.sql_in_use, "I-3: the target was in use, and nobody deleted it");
+}
+
+/// The rule that the process breaks with the step that it begins.
+fn rule<const N: usize>(world: &World<N>, happens: &Move) -> Option<String> {
+    let step = match *happens {
+        Move::Does(step, _) => step,
+        Move::Done(_, state) => Step::Done(state),
+        _ => return None,
+    };
+    let process = world.working.as_ref().filter(|process| process.doing.is_none())?;
+    let rule = rules::broken(&world.observe(), process.intent, &process.session, step)?;
+    Some(format!("{rule}: {step:?} for {:?}", process.intent))
 }
