@@ -26,7 +26,17 @@ impl Driver {
                     site.confirm()?;
                 }
                 self.places.claim.confirm()?;
-                if record { self.places.target.confirm() } else { Ok(()) }
+                if !record {
+                    return Ok(());
+                }
+                // I-1: a target that a marker names, and that is gone, must not come back.
+                for (path, _) in &seen.elsewhere {
+                    let folder = disk::parent(path);
+                    if disk::metadata(folder)?.is_some_and(|metadata| metadata.is_dir()) {
+                        disk::sync_folder(folder)?;
+                    }
+                }
+                self.places.target.confirm()
             }
             Step::Claim(id) => Ok(self.claim(seen, Some(id))?),
             Step::Unclaim => Ok(self.claim(seen, None)?),

@@ -55,13 +55,13 @@ impl ClaimFile {
         self.lock.is_some()
     }
 
-    /// Makes durable what it says, where there is one.
+    /// Makes durable what it says, or that there is none.
     pub(crate) fn confirm(&self) -> Result<(), Cause> {
-        if disk::metadata(&self.path)?.is_none_or(|metadata| !metadata.is_file()) {
-            return Ok(());
+        if disk::metadata(&self.path)?.is_some_and(|metadata| metadata.is_file()) {
+            disk::sync_file(&self.path)?;
         }
-        disk::sync_file(&self.path)?;
-        disk::sync_folder(disk::parent(&self.path))
+        let folder = disk::parent(&self.path);
+        if disk::metadata(folder)?.is_some() { disk::sync_folder(folder) } else { Ok(()) }
     }
 
     /// What it says of `plan`; and, where it can't be read, why.
@@ -75,7 +75,8 @@ impl ClaimFile {
     }
 
     /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns,
-    /// with the folder and the folder's own name. The file goes with its last entry.
+    /// with the folder and, where its parent may be opened, the folder's own name. The file goes
+    /// with its last entry.
     pub(crate) fn set(
         &mut self,
         plan: &str,
