@@ -98,8 +98,8 @@ pub fn acts<const N: usize>(world: &World<N>, faults: Faults) -> Vec<(Act, World
             after.acts += 1;
             after.tampered = true;
         }
-        // A live target beside an open source, by hand.
-        if after.is_live() {
+        // A live target beside an open source, by hand, now or after a power cut.
+        if after.may_be_live() {
             for at in 0..N {
                 after.opened[at] |= after.may_be_open(at);
             }

@@ -7,26 +7,12 @@ use cutover::protocol::{Intent, RecordStage, Stage, State, Step, classify};
 
 /// What must hold in every world.
 pub fn standing<const N: usize>(world: &World<N>) -> Option<String> {
-    // Of what an operator has put where it does not belong, contradictions are told.
-    let state = match classify(&world.observe()) {
-        Ok(state) => state,
-        Err(_) if world.tampered => return None,
-        Err(contradiction) => return Some(format!("I-4: {contradiction:?}, and nobody did it")),
-    };
-    if world.overwritten && !matches!(state, State::RerunAllowed | State::Fresh) {
-        return Some("I-3: an older SQL file is taken for the one that was in use".to_owned());
-    }
     let live = world.is_live();
-    // A marker that is deleted by hand frees the name: that alone is beyond any program.
+    // A source that was opened by hand: that alone is beyond any program.
     if live && (0..N).any(|at| world.is_open(at) && !world.opened[at]) {
         return Some("I-1: a source and the target are writable together".to_owned());
     }
     let record = world.record().filter(|record| record.stage == RecordStage::Live);
-    if let Some(record) = record
-        && (0..N).any(|at| world.truth[at].is_some_and(|content| record.image[at] != Some(content)))
-    {
-        return Some("I-2: the live target is not the image of the sources".to_owned());
-    }
     if world.sql_in_use && !(0..PLACES).any(|place| world.is_live_at(place)) {
         return Some("I-3: the live target was in use, and nobody deleted it".to_owned());
     }
@@ -36,7 +22,29 @@ pub fn standing<const N: usize>(world: &World<N>) -> Option<String> {
         holds(path) || (matches!(path, Thing::Marker(_)) && holds(retired)) || record.is_some()
     };
     let lost = (0..N).any(|at| world.truth[at] == Some(1) && !kept(at));
-    (lost && !world.tampered).then(|| "I-3: an acknowledged write is nowhere".to_owned())
+    if lost && !world.tampered {
+        return Some("I-3: an acknowledged write is nowhere".to_owned());
+    }
+    match classify(&world.observe()) {
+        Ok(State::RerunAllowed | State::Fresh) => None,
+        Ok(_)
+            if record.is_some_and(|record| {
+                let is_other = |at: usize| {
+                    world.truth[at].is_some_and(|content| record.image[at] != Some(content))
+                };
+                (0..N).any(is_other)
+            }) =>
+        {
+            Some("I-2: the live target is not the image of the sources".to_owned())
+        }
+        Ok(_) if world.overwritten => {
+            Some("I-3: an older SQL file is taken for the one that was in use".to_owned())
+        }
+        Ok(_) => None,
+        // Of what an operator has put where it does not belong, contradictions are told.
+        Err(_) if world.tampered => None,
+        Err(contradiction) => Some(format!("I-4: {contradiction:?}, and nobody did it")),
+    }
 }
 
 /// What must hold of everything that happens.

@@ -16,10 +16,10 @@ pub type Kind = &'static str;
 pub enum Mutant {
     /// Nothing: the protocol as it is shipped.
     Shipped,
-    /// A step leaves this one of its changes out.
-    Drops(Kind, usize),
-    /// A step makes this one of its changes after the next one.
-    Swaps(Kind, usize),
+    /// A step leaves out its change of this name, and of that name the one with this number.
+    Drops(Kind, &'static str, usize),
+    /// A step makes the first of these two changes, the one with this number, behind the second.
+    Swaps(Kind, usize, [&'static str; 2]),
     /// The second step, which follows the first, is done before it.
     Hurries(Kind, Kind),
     /// A step is left out, and taken for done.
@@ -90,18 +90,22 @@ impl Mutant {
     ) -> Chosen<N> {
         match self {
             Self::Shipped => chosen(world, ask(world, intent, session)),
-            Self::Drops(kind_, number) => {
+            Self::Drops(of, name, number) => {
                 let (step, mut changes) = chosen(world, ask(world, intent, session))?;
-                let checks = |change: &Change<N>| change.is_sync() || *change == Change::Compare;
-                if kind(world, step) == kind_ && changes.get(number).is_some_and(checks) {
-                    changes.remove(number);
+                let mut named = changes.iter().enumerate().filter(|(_, it)| it.name() == name);
+                let at = named.nth(number).map(|(at, _)| at);
+                if kind(world, step) == of
+                    && let Some(at) = at
+                {
+                    changes.remove(at);
                 }
                 Some((step, changes))
             }
-            Self::Swaps(kind_, number) => {
+            Self::Swaps(of, at, names) => {
                 let (step, mut changes) = chosen(world, ask(world, intent, session))?;
-                if kind(world, step) == kind_ && number + 1 < changes.len() {
-                    changes.swap(number, number + 1);
+                let found = changes.iter().skip(at).take(2).map(|change| change.name());
+                if kind(world, step) == of && found.eq(names) {
+                    changes.swap(at, at + 1);
                 }
                 Some((step, changes))
             }

@@ -168,6 +168,10 @@ pub enum Change<const N: usize> {
     SyncFile(usize),
     /// What stands at a source's names, and whether a temporary file lies there; none stays.
     Names(usize, Option<Thing>, Option<Thing>, Option<bool>),
+    /// The marker that stands at a name is synced, and no temporary file.
+    SyncStanding(usize),
+    /// The folders of the other targets that markers name are synced.
+    SyncElsewhere,
     /// The two names exchange what stands there.
     Exchange(usize),
     /// The temporary file gets the source's path, and replaces nothing.
@@ -305,6 +309,14 @@ impl<const N: usize> World<N> {
             || self.markers().any(|(_, marker)| self.is_live_at(marker.place))
     }
 
+    /// Whether a target is live, or a power cut could leave one that is.
+    pub fn may_be_live(&self) -> bool {
+        self.targets.iter().flat_map(Fact::possible).any(|target| match target {
+            Target::Record(record) | Target::Hidden(_, record) => record.stage == RecordStage::Live,
+            Target::None => false,
+        })
+    }
+
     pub fn is_hidden(&self) -> bool {
         self.targets.iter().any(|target| matches!(target.seen, Target::Hidden(..)))
     }
@@ -384,9 +396,11 @@ impl<const N: usize> World<N> {
         let renamed = |at, thing| Change::Names(at, Some(thing), None, Some(false));
         let changes = match step {
             Step::Confirm { record } => {
-                let sources = (0..N).flat_map(|at| [Change::SyncFile(at), Change::SyncFolder(at)]);
-                let target = record.then_some(Change::SyncTarget);
-                sources.chain([Change::SyncClaim]).chain(target).collect()
+                let sources =
+                    (0..N).flat_map(|at| [Change::SyncStanding(at), Change::SyncFolder(at)]);
+                let targets = [Change::SyncElsewhere, Change::SyncTarget];
+                let targets = targets.into_iter().filter(|_| record);
+                sources.chain([Change::SyncClaim]).chain(targets).collect()
             }
             Step::Claim(id) => vec![Change::Claim(Claim::Id(id)), Change::SyncClaim],
             Step::Unclaim => vec![Change::Claim(Claim::None), Change::SyncClaim],
@@ -510,7 +524,14 @@ impl<const N: usize> World<N> {
                 let seen = self.sources[at].seen;
                 self.sources[at].change(Names { temporary: true, torn: true, ..seen });
             }
-            Change::SyncFile(at) => {
+            Change::SyncStanding(at) if self.sources[at].seen.temporary => {}
+            Change::SyncElsewhere => {
+                let named: BTreeSet<usize> = self.markers().map(|(_, m)| m.place).collect();
+                for place in named.into_iter().filter(|place| *place != self.place) {
+                    self.targets[place].sync();
+                }
+            }
+            Change::SyncFile(at) | Change::SyncStanding(at) => {
                 // What the file is called is the folder's.
                 let mut names: BTreeSet<Names> = self.sources[at].possible().collect();
                 names.retain(|names| !names.is_damaged());
@@ -527,7 +548,8 @@ impl<const N: usize> World<N> {
                     path: path.unwrap_or(seen.path),
                     retired: retired.unwrap_or(seen.retired),
                     temporary: temporary.unwrap_or(seen.temporary),
-                    torn: seen.torn,
+                    // It goes with a temporary file that is removed, and stays with a marker.
+                    torn: seen.torn && (path.is_some() || retired.is_some() || temporary.is_none()),
                 });
                 self.tear(at);
             }
@@ -734,7 +756,12 @@ impl<const N: usize> Change<N> {
     /// Whether it makes durable what is there, and nothing else.
     pub const fn is_sync(self) -> bool {
         match self {
-            Self::SyncFile(_) | Self::SyncFolder(_) | Self::SyncTarget | Self::SyncClaim => true,
+            Self::SyncFile(_)
+            | Self::SyncStanding(_)
+            | Self::SyncFolder(_)
+            | Self::SyncElsewhere
+            | Self::SyncTarget
+            | Self::SyncClaim => true,
             Self::Write(_)
             | Self::Names(..)
             | Self::Exchange(_)
@@ -753,6 +780,8 @@ impl<const N: usize> Change<N> {
         match self {
             Self::Write(_) => "writes the temporary file",
             Self::SyncFile(_) => "syncs the file",
+            Self::SyncStanding(_) => "syncs the marker",
+            Self::SyncElsewhere => "syncs the other targets",
             Self::Names(..) => "changes the names",
             Self::Exchange(_) => "exchanges the names",
             Self::Hold(..) => "changes the second lock",
