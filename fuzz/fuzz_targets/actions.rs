@@ -18,14 +18,13 @@ mod proof {
     pub(crate) mod world;
 }
 
-use cutover::protocol::{RecordStage, Step};
+use cutover::protocol::Step;
 use cutover_fuzz::rules;
 use libfuzzer_sys::fuzz_target;
-use proof::fact::Fact;
 use proof::life::{Faults, Life, Move};
 use proof::mutants::Mutant;
 use proof::search::System;
-use proof::world::{Target, World};
+use proof::world::World;
 
 /// Whole migrations of three sources, several times over.
 const MOVES_MAX: usize = 400;
@@ -74,10 +73,7 @@ fn live<const N: usize>(faults: Faults, missing: u8, mut bytes: impl Iterator<It
         if moves.is_empty() {
             return;
         }
-        let (happens, mut after) = moves.swap_remove(number % moves.len());
-        if matches!(happens, Move::Operator(_)) {
-            opened_by_hand(&world, &mut after);
-        }
+        let (happens, after) = moves.swap_remove(number % moves.len());
         let broken = rule(&world, &happens)
             .or_else(|| life.violation(&world, &happens, &after))
             .or_else(|| life.visit(&after));
@@ -101,21 +97,6 @@ fn is_own(happens: &Move) -> bool {
         | Move::PowerCut
         | Move::StockWrite(_)
         | Move::Operator(_) => false,
-    }
-}
-
-/// An operator who frees a source's name opens it beside a live target too where a power cut could
-/// bring that target back: the model tells it only where the target stands.
-fn opened_by_hand<const N: usize>(before: &World<N>, after: &mut World<N>) {
-    let may_be_live = |world: &World<N>| {
-        world.targets.iter().flat_map(Fact::possible).any(|target| match target {
-            Target::Record(record) | Target::Hidden(_, record) => record.stage == RecordStage::Live,
-            Target::None => false,
-        })
-    };
-    let both = |world: &World<N>, at| may_be_live(world) && world.may_be_open(at);
-    for at in 0..N {
-        after.opened[at] |= both(after, at) && !both(before, at);
     }
 }
 

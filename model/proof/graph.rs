@@ -7,7 +7,8 @@ use cutover::protocol::State;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-const fn node(state: State) -> &'static str {
+/// A state's name, a rerun told apart.
+pub const fn node(state: State) -> &'static str {
     match state {
         State::Migrating { rerun: true } => "Rerunning",
         other => other.name(),

@@ -6,9 +6,9 @@ use super::life::{Faults, Life, Met};
 use super::mutants::{EYES, Eye, Kind, Mutant};
 use super::search::explore;
 use super::ways_out::follow;
-use super::world::World;
+use super::world::{ID, World};
 use crate::common::{pinned, samples};
-use cutover::protocol::{Intent, MigrationId};
+use cutover::protocol::Intent;
 use std::fmt::Write;
 
 /// The steps that can be taken for done although they are not.
@@ -41,7 +41,7 @@ const SEARCHES: [(&str, Search); 7] = [
     ("1, older SQL files and power cuts", |mutant| search::<1>(mutant, Faults::OldCopiesAndCuts)),
     ("2, older SQL files", |mutant| search::<2>(mutant, Faults::OldCopies)),
     ("2 that are sealed, an operator's hands", |mutant| {
-        let begin = [Intent::Begin(MigrationId(1))];
+        let begin = [Intent::Begin(ID)];
         let sealed = follow(&World::fresh(0), &begin, Mutant::Shipped)?;
         look_for(Life::<2>::new(Faults::Hands(1), mutant).starting_from(sealed))
     }),

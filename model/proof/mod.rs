@@ -17,11 +17,12 @@ mod ways_out;
 mod windows;
 pub mod world;
 
-use cutover::protocol::{Contradiction, Intent, MigrationId};
+use cutover::protocol::{Contradiction, Intent};
 use life::{Faults, Life, Met};
 use mutants::Mutant;
 use search::explore;
 use std::collections::BTreeSet;
+use ways_out::TO_SQL;
 use world::{Target, World};
 
 /// The shipped protocol: nothing is broken, and the number of worlds is pinned.
@@ -74,9 +75,8 @@ fn i1_to_i8_hold_in_every_world_where_an_operator_does_anything_to_any_file() {
 /// old one is said to be gone for good. Who then gives the KV stores back makes sure that it is.
 #[test]
 fn i1_a_target_that_was_deleted_and_replaced_does_not_come_back_after_a_power_cut() {
-    let to_sql = [Intent::Begin(MigrationId(1)), Intent::Copy, Intent::Finish, Intent::UseSql];
     let way = [Intent::ReplaceTarget, Intent::RestoreKv];
-    let mut lost = ways_out::follow(&World::<1>::fresh(0), &to_sql, Mutant::Shipped).expect("SQL");
+    let mut lost = ways_out::follow(&World::<1>::fresh(0), &TO_SQL, Mutant::Shipped).expect("SQL");
     lost.targets[0].change(Target::None);
     lost.place = 1;
     let forgets = Mutant::Drops("Confirm", "syncs the other targets", 0);
@@ -97,8 +97,7 @@ fn every_state_every_step_and_every_contradiction_is_met() {
     ];
     // Two sources that are mixed up: the first worlds of a migration, and those of a rerun.
     let beginning = World::fresh(0);
-    let to_sql = [Intent::Begin(MigrationId(1)), Intent::Copy, Intent::Finish, Intent::UseSql];
-    let live = ways_out::follow(&beginning, &to_sql, Mutant::Shipped).expect("a way to SQL");
+    let live = ways_out::follow(&beginning, &TO_SQL, Mutant::Shipped).expect("a way to SQL");
     let lost = World { targets: beginning.targets.clone(), ..live };
     let rerun = ways_out::follow(&lost, &[Intent::Rerun], Mutant::Shipped).expect("a rerun");
     for start in [beginning, rerun] {

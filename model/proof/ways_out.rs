@@ -1,11 +1,14 @@
 //! I-4: from every world the ways that its state promises lead where they say, without a fault.
 
 use super::mutants::Mutant;
-use super::world::World;
+use super::world::{ID, World};
 use cutover::protocol::{Intent, Session, Stage, State, Step, classify};
 
 /// More steps than any way has.
 const STEPS_MAX: usize = 200;
+
+/// A whole migration.
+pub const TO_SQL: [Intent; 4] = [Intent::Begin(ID), Intent::Copy, Intent::Finish, Intent::UseSql];
 
 /// Where `intents`, one after the other and without a fault, lead; none where one is not possible.
 pub fn follow<const N: usize>(

@@ -1,8 +1,10 @@
 //! The crash windows: a row for every instant between two changes on disk.
 
+use super::graph::node;
 use super::mutants::Mutant;
+use super::ways_out::TO_SQL;
 use super::world::{Claim, Names, Target, Thing, World};
-use cutover::protocol::{Intent, Session, State, Step, classify, next};
+use cutover::protocol::{Intent, Session, Step, classify, next};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -19,15 +21,14 @@ struct Story {
     tests: &'static str,
 }
 
-const BEGIN: Intent = Intent::Begin(cutover::protocol::MigrationId(1));
-const TO_SQL: &[Intent] = &[BEGIN, Intent::Copy, Intent::Finish, Intent::UseSql];
+const BEGIN: Intent = TO_SQL[0];
 
 const STORIES: [Story; 6] = [
     Story {
         name: "A migration",
         before: &[],
         lost: false,
-        wanted: TO_SQL,
+        wanted: &TO_SQL,
         goes_on: &[Intent::Copy, Intent::Finish, Intent::UseSql, BEGIN],
         tests: "i1_i2_i7_a_kill_at_any_point_of_a_migration_leaves_one_writer_and_the_next_start_ends_it",
     },
@@ -49,7 +50,7 @@ const STORIES: [Story; 6] = [
     },
     Story {
         name: "A rerun",
-        before: TO_SQL,
+        before: &TO_SQL,
         lost: true,
         wanted: &[Intent::Rerun, Intent::Copy, Intent::Finish, Intent::UseSql],
         goes_on: &[Intent::Rerun, Intent::Copy, Intent::Finish, Intent::UseSql],
@@ -57,7 +58,7 @@ const STORIES: [Story; 6] = [
     },
     Story {
         name: "Restoring the KV stores",
-        before: TO_SQL,
+        before: &TO_SQL,
         lost: true,
         wanted: &[Intent::RestoreKv],
         goes_on: &[Intent::RestoreKv, Intent::UseKv],
@@ -65,7 +66,7 @@ const STORIES: [Story; 6] = [
     },
     Story {
         name: "A reclaim",
-        before: TO_SQL,
+        before: &TO_SQL,
         lost: false,
         wanted: &[Intent::Reclaim],
         goes_on: &[Intent::Reclaim],
@@ -103,20 +104,13 @@ fn disk(world: &World<1>) -> String {
 /// What a start finds in a world, and the first thing that it does about it.
 fn found(world: &World<1>, goes_on: &[Intent]) -> (String, String) {
     let seen = world.observe();
-    let state = classify(&seen).map_or_else(|told| format!("{told:?}"), |state| name(state).into());
+    let state = classify(&seen).map_or_else(|told| format!("{told:?}"), |state| node(state).into());
     let confirmed = Session { confirmed: true, ..Session::default() };
     let step = goes_on.iter().find_map(|intent| match next(&seen, *intent, &confirmed) {
         Ok(Step::Done(_)) | Err(_) => None,
         Ok(step) => Some(super::mutants::kind(world, step)),
     });
     (state, step.unwrap_or("nothing").to_owned())
-}
-
-const fn name(state: State) -> &'static str {
-    match state {
-        State::Migrating { rerun: true } => "Rerunning",
-        other => other.name(),
-    }
 }
 
 /// Does what `intents` want, and tells of every change.

@@ -10,8 +10,9 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 
-/// What may be wanted from a state.
-pub(super) const INTENTS: [Intent; 10] = [
+/// What may be wanted from a state: what a method of a handle drives to. The two other intents are
+/// functions of a plan.
+pub(crate) const INTENTS: [Intent; 10] = [
     Intent::UseKv,
     Intent::Begin(ID),
     Intent::Copy,

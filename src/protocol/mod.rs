@@ -12,7 +12,7 @@
 pub mod claim;
 mod classify;
 #[cfg(test)]
-mod closure;
+pub(crate) mod closure;
 mod envelope;
 #[cfg(test)]
 mod legal;

@@ -2,6 +2,7 @@
 
 use super::without_or_with_another_ticket::TICKETS;
 use super::{ROWS, Row};
+use crate::protocol::closure::INTENTS;
 use crate::protocol::matrix::{ID, every_observation};
 use crate::protocol::{Intent, NotAllowed, Session, State, Step, classify, next};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,20 +10,6 @@ use std::path::Path;
 
 /// The columns of the table.
 const STATES: [&str; 5] = ["Fresh", "Migrating", "Committed", "Tombstoned", "RerunAllowed"];
-
-/// The intents that a method of a handle drives to; the two others are functions of a plan.
-const INTENTS: [Intent; 10] = [
-    Intent::UseKv,
-    Intent::Begin(ID),
-    Intent::Copy,
-    Intent::Finish,
-    Intent::Abort,
-    Intent::AbortCommitted,
-    Intent::UseSql,
-    Intent::Rerun,
-    Intent::RestoreKv,
-    Intent::Reclaim,
-];
 
 const FIRST: State = State::Migrating { rerun: false };
 const RERUN: State = State::Migrating { rerun: true };
