@@ -66,7 +66,12 @@ pub fn small_daemon(folder: &Path) {
 
 /// The small daemon's plan, before it is built.
 pub fn small_plan_builder(folder: &Path) -> PlanBuilder {
-    SOURCES
+    small_plan_of(&SOURCES, folder)
+}
+
+/// The plan of some of the small daemon's stores, before it is built.
+pub fn small_plan_of(sources: &[&str], folder: &Path) -> PlanBuilder {
+    sources
         .iter()
         .fold(Plan::builder("small"), |plan, name| {
             plan.source(*name, folder.join(name), |s| s.every_keyspace())

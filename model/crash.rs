@@ -8,7 +8,7 @@ mod kill;
 use crate::common::{
     SOURCES, copy_tree, read_store, read_table, small_daemon, small_plan_builder, small_store,
 };
-use cutover::{Error, Found, Observer, Plan, Progress, ticket};
+use cutover::{Error, Found, Observer, Plan, PlanBuilder, Progress, ticket};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -61,10 +61,12 @@ const MISSING: &str = "absent";
 
 /// The small daemon's plan, with a source more.
 fn plan(folder: &Path) -> Plan {
-    small_plan_builder(folder)
-        .source(MISSING, folder.join(MISSING), |s| s.may_be_missing().every_keyspace())
-        .build()
-        .expect("a plan")
+    with_missing(small_plan_builder(folder), folder).build().expect("a plan")
+}
+
+/// Adds the source that is missing.
+pub fn with_missing(plan: PlanBuilder, folder: &Path) -> PlanBuilder {
+    plan.source(MISSING, folder.join(MISSING), |s| s.may_be_missing().every_keyspace())
 }
 
 /// How the name of a claim that was not finished begins.
@@ -129,13 +131,24 @@ impl Observer for StopEarly {
     }
 }
 
-/// What a daemon, or its operator, does at a start. Done once more, it goes on from where it was.
+/// What the daemon of the stories, or its operator, does at a start.
 pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
-    let plan = &plan(folder);
+    match act {
+        "half-set" => {
+            play("committed", folder)?;
+            half_set(folder);
+            Ok(())
+        }
+        act => play_plan(act, &plan(folder)),
+    }
+}
+
+/// What a daemon, or its operator, does at a start. Done once more, it goes on from where it was.
+pub fn play_plan(act: &str, plan: &Plan) -> Result<(), Error> {
     match act {
         "sql" => drop(cutover::sql(plan, &mut ())?),
         "kv" => drop(cutover::kv(plan)?),
-        "lose" => fs::remove_file(folder.join("target.sqlite")).expect("removes"),
+        "lose" => fs::remove_file(plan.target()).expect("removes"),
         "part-way" => {
             let stopped =
                 cutover::sql(plan, &mut StopEarly::default()).expect_err("it was cancelled");
@@ -144,10 +157,6 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
         "committed" => {
             let Found::Fresh(fresh) = cutover::open(plan)? else { panic!("it is fresh") };
             drop(fresh.begin()?.run(&mut ())?);
-        }
-        "half-set" => {
-            play("committed", folder)?;
-            half_set(folder);
         }
         "abort" => match cutover::open(plan)? {
             Found::Migrating(handle) => drop(handle.abort()?),
@@ -165,7 +174,7 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
                 }
                 Found::RerunAllowed(handle) => {
                     drop(handle);
-                    return play("restore", folder);
+                    return play_plan("restore", plan);
                 }
                 Found::Tombstoned(handle) => panic!("{handle:?} can't be taken back"),
             }
@@ -177,7 +186,7 @@ pub fn play(act: &str, folder: &Path) -> Result<(), Error> {
             }
             other => {
                 drop(other);
-                return play("sql", folder);
+                return play_plan("sql", plan);
             }
         },
         "rerun-abort" => match cutover::open(plan)? {
