@@ -56,6 +56,12 @@ fn plays_its_part() {
             cutover::fault::arm_from_environment();
             crate::crash::play(act, Path::new(folder)).expect("it ends");
         }
+        ["act-limited", act, folder, bytes] => {
+            crate::crash::memory::play_limited(act, Path::new(folder), bytes);
+        }
+        ["migrate-limited", folder, at, bytes] => {
+            crate::crash::memory::migrate_limited(Path::new(folder), at, bytes);
+        }
         ["conform", act, folder, place] => {
             cutover::fault::arm_from_environment();
             crate::conformance::disk::play(act, Path::new(folder), place);

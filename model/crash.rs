@@ -4,6 +4,7 @@
 
 mod fail;
 mod kill;
+pub mod memory;
 
 use crate::common::{
     SOURCES, copy_tree, read_store, read_table, small_daemon, small_plan_builder, small_store,
