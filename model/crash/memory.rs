@@ -129,8 +129,10 @@ fn run(words: &[&str], after: &str) -> (&'static str, Option<u64>) {
     let kind = match word(ENDED).and_then(|word| KINDS.into_iter().find(|kind| *kind == word)) {
         Some(kind) if output.status.success() => kind,
         _ => {
+            // A test that panics ends so; it is an engine that did.
+            let panicked = output.status.code() == Some(101) && errors.contains("panicked at");
             let aborted = output.status.signal() == Some(SIGABRT);
-            assert!(aborted, "{:?} after {after}: {said}{errors}", output.status);
+            assert!(aborted || panicked, "{:?} after {after}: {said}{errors}", output.status);
             "died"
         }
     };

@@ -141,30 +141,23 @@ impl Openers {
 
     /// Waits until every process has written.
     pub fn wait_until_writing(&self) {
+        self.wait_until_writing_after(0);
+    }
+
+    /// Waits until every process has written in a try that it began after `then`.
+    pub fn wait_until_writing_after(&self, then: u128) {
         let begun = Instant::now();
         for (_, log) in &self.children {
-            while !read_log(log).iter().any(|tried| tried.key.is_some()) {
-                assert!(begun.elapsed() < LIFETIME, "{} never wrote", log.display());
+            while !read_log(log).iter().any(|tried| tried.key.is_some() && tried.began > then) {
+                assert!(begun.elapsed() < LIFETIME, "{} does not write", log.display());
                 thread::sleep(Duration::from_millis(2));
             }
         }
     }
 
-    /// Suspends every process wherever it is.
-    pub fn suspend(&self) {
-        self.signal(rustix::process::Signal::STOP);
-    }
-
-    /// Lets every suspended process go on.
-    pub fn resume(&self) {
-        self.signal(rustix::process::Signal::CONT);
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        for (child, _) in &self.children {
-            let id = rustix::process::Pid::from_child(child);
-            rustix::process::kill_process(id, signal).expect("our own child");
-        }
+    /// The processes among them.
+    pub fn processes(&self) -> impl Iterator<Item = rustix::process::Pid> {
+        self.children.iter().map(|(child, _)| rustix::process::Pid::from_child(child))
     }
 
     /// Stops them all and returns every try.

@@ -1,194 +1,120 @@
 //! Migrations under openers that never stop trying.
 
-use super::openers::{KEYSPACE, Openers, Try, now};
-use crate::child;
-use crate::common::{read_table, small_store, write_store};
+use super::counts::Counts;
+use super::holders::held_by;
+use super::openers::{Openers, now};
+use super::round::{SOURCES, Watch, begin, end, go_live, openers, plan};
+use super::suspended::Suspended;
+use crate::common::{samples, small_store, write_store};
 use crate::daemon::{Daemon, fresh_handle};
-use cutover::{Error, Found, Handle, Migrating, Observer, Plan};
 use std::fs::{self, File};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-const SOURCES: [&str; 2] = ["accounts", "sessions"];
-
-/// Migrations for each way of opening.
-const ROUNDS: usize = 8;
+use std::time::Duration;
 
 /// How long fjall's locks are held before the first seal: long enough that every opener waits for
 /// one, shorter than fjall's patience.
 const HELD: Duration = Duration::from_millis(80);
 
-/// Long enough for every opener that waits to have tried again.
-const AFTERWARDS: Duration = Duration::from_millis(250);
-
-/// A store that is always busy is migrated within this time.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn plan(folder: &Path) -> Plan {
-    SOURCES
-        .iter()
-        .fold(Plan::builder("race"), |plan, name| {
-            plan.source(*name, folder.join(name), |s| s.every_keyspace().may_be_missing())
-        })
-        .target(folder.join("target.sqlite"))
-        .chunk_bytes(1000)
-        .build()
-        .expect("a plan")
+/// Migrations for each way of opening.
+fn rounds() -> usize {
+    (samples() * 2 / 3).max(1)
 }
 
-/// Calls `act` while cutover holds fjall's locks and no source is sealed yet.
-struct WhileLocked<'a> {
-    act: &'a mut dyn FnMut(),
-}
-
-impl Observer for WhileLocked<'_> {
-    fn step(&mut self, name: &str, _: &str) {
-        if name == "write the claim file" {
-            (self.act)();
-        }
-    }
-}
-
-/// Begins once no opener is in the way; each refusal leaves everything as it is.
-fn begin(plan: &Plan, act: &mut dyn FnMut()) -> Handle<Migrating> {
-    let begun = Instant::now();
-    loop {
-        let error = match cutover::open(plan) {
-            Ok(Found::Fresh(handle)) => {
-                match handle.begin_observed(&mut WhileLocked { act: &mut *act }) {
-                    Ok(migrating) => return migrating,
-                    Err(failed) => failed.error,
-                }
-            }
-            Ok(other) => panic!("not fresh: {other:?}"),
-            Err(error) => error,
-        };
-        assert!(matches!(error, Error::Refused(_)), "{error:?}");
-        assert!(begun.elapsed() < PATIENCE, "{error}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Goes on until the target is live. An opener that got fjall's lock late has it for a moment.
-fn go_live(migrating: Handle<Migrating>, plan: &Plan) {
-    let mut result = migrating
-        .run(&mut ())
-        .map_err(Error::from)
-        .and_then(|committed| Ok(committed.finish()?))
-        .and_then(|live| Ok(live.into_sql()?));
-    let begun = Instant::now();
-    while let Err(error) = result {
-        assert!(begun.elapsed() < PATIENCE && error.to_string().contains("in use by"), "{error:?}");
-        result = cutover::sql(plan, &mut ());
-    }
-}
-
-/// I-1 and I-3 for one source: nothing was acknowledged after the seal, and the target has just
-/// what was there and what was acknowledged.
-fn check(folder: &Path, source: &str, tries: &[Try], sealed: u128) {
-    for tried in tries.iter().filter(|tried| tried.key.is_some()) {
-        assert!(tried.ended < sealed, "{source} was written after its seal: {tried:?}");
-    }
-    let mut acknowledged: Vec<Vec<u8>> =
-        tries.iter().filter_map(|tried| tried.key.clone()).map(String::into_bytes).collect();
-    acknowledged.sort();
-    let target = folder.join("target.sqlite");
-    let table = format!("{source}_{KEYSPACE}");
-    let there: bool = rusqlite::Connection::open(&target)
-        .expect("opens")
-        .query_one("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [&table], |row| {
-            row.get(0)
-        })
-        .expect("reads");
-    let arrived: Vec<Vec<u8>> =
-        if there { read_table(&target, &table).into_keys().collect() } else { Vec::new() };
-    assert!(arrived == acknowledged, "{} arrived of {}", arrived.len(), acknowledged.len());
-    assert!(!child::stock_fjall_writes(&folder.join(source)), "{source} is sealed for good");
-}
-
-/// One migration of stores that are there; returns how many tries were under way when `begin`
-/// returned.
-fn migrate_under_openers(suspend: bool) -> usize {
+/// One migration of stores that are there. With a `seed`, processes are suspended: one at a time
+/// between the tries to begin, and then each while it is known that it can't have the lock.
+fn migrate_under_openers(seed: Option<u64>) -> Counts {
     let (folder, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = folder.path();
     for name in SOURCES {
-        write_store(&folder.path().join(name), &small_store(7, 20));
+        write_store(&folder.join(name), &small_store(7, 20));
     }
-    let openers = SOURCES.map(|name| Openers::start(&folder.path().join(name), logs.path(), 2, 2));
+    let openers = openers(folder, logs.path(), 2, 2);
     openers.iter().for_each(Openers::wait_until_writing);
-    let plan = plan(folder.path());
-    let migrating = begin(&plan, &mut || {
-        thread::sleep(HELD);
-        if suspend {
-            openers.iter().for_each(Openers::suspend);
+    let plan = plan(folder);
+    let mut watch = Watch::new(folder, seed.unwrap_or_default());
+    let mut tries = 0;
+    let mut between = |suspended: &mut Suspended| {
+        tries += 1;
+        if seed.is_some() && tries % 3 == 1 {
+            suspended.random.sleep(HELD / 8);
+            let id = suspended.random.below(4);
+            let mut processes = openers.iter().flat_map(Openers::processes);
+            suspended.suspend(processes.nth(usize::try_from(id).unwrap()).unwrap());
         }
-    });
-    let sealed = now();
-    go_live(migrating, &plan);
-    openers.iter().for_each(Openers::resume);
-    thread::sleep(AFTERWARDS);
-    let tries = openers.map(Openers::stop);
-    assert!(tries.iter().flatten().any(|tried| tried.key.is_some()), "somebody wrote");
-    check_all(folder.path(), &plan, &tries, sealed)
+    };
+    let mut locked = |suspended: &mut Suspended| {
+        if seed.is_none() {
+            thread::sleep(HELD);
+            return;
+        }
+        for id in openers.iter().flat_map(Openers::processes) {
+            suspended.random.sleep(HELD / 2);
+            suspended.suspend(id);
+        }
+    };
+    let migrating = begin(&plan, &mut watch, &mut between, &mut locked);
+    go_live(migrating, &plan, &mut watch);
+    let counts = end(&plan, &watch, openers, &|_, _| false);
+    assert!(counts.acknowledged > 0, "somebody wrote");
+    counts
 }
 
 /// One migration of stores that are missing when it begins, and that openers create from `delay`
-/// after the first step on, the seals from `head_start` on. Returns whether any store was created.
-fn migrate_under_creators(delay: Duration, head_start: Duration) -> bool {
+/// after the first step on, the seals from `head_start` on.
+fn migrate_under_creators(delay: Duration, head_start: Duration) -> Counts {
     let (folder, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let plan = plan(folder.path());
+    let folder = folder.path();
+    let plan = plan(folder);
     let start = || {
         thread::sleep(delay);
-        SOURCES.map(|name| Openers::start(&folder.path().join(name), logs.path(), 2, 0))
+        openers(folder, logs.path(), 2, 0)
     };
     thread::scope(|scope| {
         let mut starting = None;
-        let migrating = begin(&plan, &mut || {
+        let mut watch = Watch::new(folder, 0);
+        let migrating = begin(&plan, &mut watch, &mut |_| {}, &mut |_| {
             starting.get_or_insert_with(|| scope.spawn(start));
             thread::sleep(head_start);
         });
-        let sealed = now();
-        go_live(migrating, &plan);
+        go_live(migrating, &plan, &mut watch);
         let openers = starting.expect("begun").join().expect("starts");
-        thread::sleep(AFTERWARDS);
-        let tries = openers.map(Openers::stop);
-        check_all(folder.path(), &plan, &tries, sealed);
-        tries.iter().flatten().any(|tried| tried.key.is_some())
+        end(&plan, &watch, openers, &|_, _| false)
     })
-}
-
-fn check_all(folder: &Path, plan: &Plan, tries: &[Vec<Try>], sealed: u128) -> usize {
-    for (source, tries) in SOURCES.iter().zip(tries) {
-        check(folder, source, tries, sealed);
-    }
-    let Found::Tombstoned(mut live) = cutover::open(plan).expect("opens") else {
-        panic!("not live")
-    };
-    live.verify(&mut ()).expect("the retired stores are as they were sealed");
-    tries.iter().flatten().filter(|t| t.began < sealed && sealed < t.ended).count()
 }
 
 #[test]
 fn i1_i3_no_opener_that_was_inside_open_writes_after_the_seal_and_no_write_is_lost() {
-    let late: usize = (0..ROUNDS).map(|_| migrate_under_openers(false)).sum();
-    assert!(late > ROUNDS, "only {late} openers were under way: this shows nothing");
+    let mut counts = Counts::default();
+    (0..rounds()).for_each(|_| counts += migrate_under_openers(None));
+    println!("openers that run: {counts}");
+    assert!(counts.under_way > counts.migrations, "too few were under way: this shows nothing");
 }
 
 #[test]
 fn i1_i3_openers_that_were_suspended_inside_open_do_not_write_when_they_wake() {
-    let late: usize = (0..ROUNDS).map(|_| migrate_under_openers(true)).sum();
-    assert!(late > ROUNDS, "only {late} openers were under way: this shows nothing");
+    let mut counts = Counts::default();
+    (0..rounds() as u64).for_each(|seed| counts += migrate_under_openers(Some(seed)));
+    println!("openers that are suspended: {counts}");
+    let [_, waiting, _] = counts.places;
+    assert!(waiting > counts.migrations, "too few waited for the lock: this shows nothing");
+    assert!(counts.woken.iter().all(|woken| *woken > 0), "every phase woke some");
+    assert!(counts.under_way > counts.migrations, "too few were under way: this shows nothing");
 }
 
 #[test]
 fn i1_i3_openers_that_create_a_missing_store_race_with_its_seal() {
     let (none, sure) = (Duration::ZERO, Duration::from_millis(300));
-    assert!(migrate_under_creators(none, sure), "the openers came first");
-    for delay in 0..14 {
-        migrate_under_creators(Duration::from_millis(2 * delay), none);
+    let first = migrate_under_creators(none, sure);
+    assert!(first.acknowledged > 0, "the openers came first");
+    let last = migrate_under_creators(sure, none);
+    assert_eq!(last.acknowledged, 0, "the seals came first");
+    let mut counts = Counts::default();
+    let delays = u32::try_from(samples() + 2).expect("a few");
+    for delay in 0..delays {
+        counts += migrate_under_creators(Duration::from_millis(28) * delay / delays, none);
     }
-    assert!(!migrate_under_creators(sure, none), "the seals came first");
+    println!("openers that create: {counts}");
 }
 
 /// A name that is free for an instant is enough: a stock open creates a store there.
@@ -227,11 +153,14 @@ fn a_poisoned_version_file_alone_lets_late_openers_write() {
     let lock = File::open(store.join("lock")).expect("opens");
     lock.try_lock().expect("nobody holds it");
     let openers = Openers::start(&store, folder.path(), 3, 0);
-    thread::sleep(Duration::from_millis(50));
+    let waiting = || held_by("self", folder.path()).iter().filter(|held| held.is_lock()).count();
+    while waiting() < 4 {
+        thread::yield_now();
+    }
     fs::write(store.join("version"), "poison").expect("writes");
     let poisoned = now();
     drop(lock);
-    thread::sleep(AFTERWARDS);
+    thread::sleep(Duration::from_millis(250));
     let tries = openers.stop();
     let written = tries.iter().filter(|t| t.key.is_some() && t.ended > poisoned).count();
     assert!(written > 0, "{tries:?}");
