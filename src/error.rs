@@ -274,6 +274,18 @@ pub enum Cause {
     Several(Vec<Cause>),
 }
 
+impl Error {
+    /// What this error is to a caller for whom something was changed before: where the last call has
+    /// refused, the whole has stopped part-way.
+    #[must_use]
+    pub fn part_way(self) -> Self {
+        match self {
+            Self::Refused(cause) => Self::Interrupted { step: "go on", cause },
+            other => other,
+        }
+    }
+}
+
 /// A failed call on a handle: the error, and the handle where nothing was changed.
 #[derive(Debug)]
 pub struct Failed<H> {
@@ -316,6 +328,26 @@ impl Cause {
     }
 }
 
+/// What to do about an error of the system that an engine has met, if it is one that the engine's
+/// own files have no part in.
+pub(crate) fn io_advice_within(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            let files = matches!(
+                io.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+            );
+            return (io.raw_os_error().is_some() && !files).then(|| io_advice(io));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 fn io_advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     let kind = error.kind();
@@ -323,6 +355,8 @@ fn io_advice(error: &io::Error) -> &'static str {
         "free some space and run this again"
     } else if kind == Kind::PermissionDenied {
         "run it as the user who owns the data and run this again"
+    } else if kind == Kind::OutOfMemory {
+        "give this program more memory and run this again"
     } else if kind == Kind::ReadOnlyFilesystem {
         "mount the file system for writing and run this again"
     } else if kind == Kind::NotFound {

@@ -290,7 +290,7 @@ pub fn kv(plan: &Plan) -> Result<KvStores, Error> {
         Found::Migrating(handle) => match handle.abort()? {
             Aborted::Fresh(handle) => {
                 tracing::warn!(plan = plan.name(), "an unfinished migration was rolled back");
-                Ok(KvStores { rolled_back: true, ..handle.into_kv()? })
+                Ok(KvStores { rolled_back: true, ..later(handle.into_kv())? })
             }
             Aborted::RerunAllowed(handle) => moved(handle.state, USE_SQL),
         },
@@ -311,10 +311,13 @@ pub fn kv(plan: &Plan) -> Result<KvStores, Error> {
 /// [`Error::NeedsApproval`] where the SQL database is lost; otherwise as the handles' methods.
 pub fn sql(plan: &Plan, observer: &mut dyn Observer) -> Result<rusqlite::Connection, Error> {
     let tombstoned = match open(plan)? {
-        Found::Fresh(handle) => handle.begin_observed(observer)?.run(observer)?.finish()?,
-        Found::Migrating(handle) => handle.run(observer)?.finish()?,
-        Found::Committed(handle) => handle.finish()?,
-        Found::Tombstoned(handle) => handle,
+        Found::Fresh(handle) => {
+            let migrating = handle.begin_observed(observer)?;
+            later(later(migrating.run(observer))?.finish_observed(observer))?
+        }
+        Found::Migrating(handle) => later(handle.run(observer)?.finish_observed(observer))?,
+        Found::Committed(handle) => handle.finish_observed(observer)?,
+        Found::Tombstoned(handle) => return Ok(handle.into_sql()?),
         Found::RerunAllowed(handle) => {
             return Err(Error::NeedsApproval {
                 state: handle.state.name(),
@@ -323,7 +326,12 @@ pub fn sql(plan: &Plan, observer: &mut dyn Observer) -> Result<rusqlite::Connect
             });
         }
     };
-    Ok(tombstoned.into_sql()?)
+    later(tombstoned.into_sql())
+}
+
+/// The result of a call that comes after others which have changed something.
+fn later<T, H>(result: Result<T, Failed<H>>) -> Result<T, Error> {
+    result.map_err(|failed| failed.error.part_way())
 }
 
 impl<S: Stage> Handle<S> {

@@ -1,6 +1,6 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
-use crate::error::Cause;
+use crate::error::{Cause, io_advice_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -113,7 +113,7 @@ fn guarded<T>(
         Ok(Err(fjall::Error::Locked)) => Err(failed(LOCKED.to_owned(), "")),
         Ok(Err(error)) => Err(failed(
             error.to_string(),
-            "the store itself does not open or read; open it with the program that wrote it, or restore it from a backup",
+            io_advice_within(&error).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
         )),
         Err(_) => Err(failed(
             "it panicked".to_owned(),

@@ -17,17 +17,17 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
         Found::Fresh(handle) => {
             approve(&whole(plan), yes)?;
             let migrating = handle.begin_observed(&mut Shown::new())?;
-            settle(finish(run(migrating)?)?)
+            Ok(run(migrating).map_err(Error::part_way)?)
         }
         Found::Migrating(handle) => {
             approve("this migration has begun: it goes on from where it stopped", yes)?;
-            settle(finish(run(handle)?)?)
+            Ok(run(handle)?)
         }
         Found::Committed(handle) => {
             approve("the commit point has passed: the tombstones are set now", yes)?;
-            settle(finish(handle)?)
+            Ok(finish(handle)?)
         }
-        Found::Tombstoned(handle) => settle(handle),
+        Found::Tombstoned(handle) => Ok(settle(handle)?),
         Found::RerunAllowed(_) => Err(Stop::new(
             NEEDS_APPROVAL,
             "the SQL database is gone, and what was written to it since it went live is in no KV \
@@ -49,16 +49,16 @@ fn whole(plan: &Plan) -> String {
     )
 }
 
-fn run(migrating: Handle<Migrating>) -> Result<Handle<Committed>, Stop> {
-    Ok(migrating.run(&mut Shown::new())?)
+fn run(migrating: Handle<Migrating>) -> Result<(), Error> {
+    finish(migrating.run(&mut Shown::new())?).map_err(Error::part_way)
 }
 
-fn finish(committed: Handle<Committed>) -> Result<Handle<Tombstoned>, Stop> {
-    Ok(committed.finish_observed(&mut Shown::new())?)
+fn finish(committed: Handle<Committed>) -> Result<(), Error> {
+    settle(committed.finish_observed(&mut Shown::new())?).map_err(Error::part_way)
 }
 
 /// Final tombstones, and the journal mode that the plan asks for.
-fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Stop> {
+fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Error> {
     drop(tombstoned.into_sql()?);
     say("done: the SQL database is live, and every old store has its tombstone");
     Ok(())
@@ -182,7 +182,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
                 said.yes,
             )?;
             let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
-            settle(finish(run(migrating)?)?)
+            Ok(run(migrating).map_err(Error::part_way)?)
         }
         Found::Migrating(_) | Found::Committed(_) => Err(Stop::refused(
             "a migration has begun and is not finished; run migrate, which goes on with it",
