@@ -76,6 +76,11 @@ impl Driver {
                 let cause = several(failures);
                 return Err(Error::Interrupted { step: Self::name(step), cause });
             }
+            for early in fault::too_early(step, &seen.observation) {
+                if self.execute(early, &seen, observer).is_ok() {
+                    session.done(early);
+                }
+            }
             match self.execute(step, &seen, observer) {
                 Ok(()) => {
                     let subject = self.subject(step);

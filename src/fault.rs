@@ -17,13 +17,25 @@ pub(crate) const fn point(_name: &'static str) -> io::Result<()> {
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn taking(_: &Observation, _: Intent, _: &Session, _: Step) {}
 
+/// Whether a test has told this process to make the mistake `name`.
+#[cfg(not(feature = "__faults"))]
+pub(crate) const fn mistaken(_name: &'static str) -> bool {
+    false
+}
+
+/// The steps that a mistake takes before their time, which is after `step`.
+#[cfg(not(feature = "__faults"))]
+pub(crate) const fn too_early(_: Step, _: &Observation) -> [Step; 0] {
+    []
+}
+
 #[cfg(feature = "__faults")]
-pub(crate) use armed::{point, taking};
+pub(crate) use armed::{mistaken, point, taking, too_early};
 
 #[cfg(feature = "__faults")]
 pub use armed::{
-    ENVIRONMENT, Fault, TRACE_ENVIRONMENT, Taken, arm, arm_at_step, arm_from_environment, observe,
-    passed, taken,
+    ENVIRONMENT, Fault, MISTAKE_ENVIRONMENT, TRACE_ENVIRONMENT, Taken, arm, arm_at_step,
+    arm_from_environment, observe, passed, taken,
 };
 
 #[cfg(feature = "__faults")]
@@ -31,7 +43,7 @@ mod armed {
     use crate::error::Error;
     use crate::look::Places;
     use crate::plan::Plan;
-    use crate::protocol::{Intent, Observation, Session, Step};
+    use crate::protocol::{AtPath, Intent, Observation, Session, Stage, Step};
     use crate::sql::Access;
     use std::cell::RefCell;
     use std::fs::File;
@@ -44,6 +56,12 @@ mod armed {
     /// A file that gets one line for each step, before it is taken, so that a killed process too
     /// leaves its trace. Read by [`arm_from_environment`].
     pub const TRACE_ENVIRONMENT: &str = "CUTOVER_TRACE";
+
+    /// The name of a mistake, which [`arm_from_environment`] has this thread make, to see whether
+    /// the tests notice: `synchronous`, commits are not waited for; `folder`, folders are not synced;
+    /// `trusting`, what was found is not made durable; `tombstones-first`, before the commit point;
+    /// `live-first`, before the tombstones.
+    pub const MISTAKE_ENVIRONMENT: &str = "CUTOVER_MISTAKE";
 
     /// What happens at a fault point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +95,7 @@ mod armed {
         passed: Vec<&'static str>,
         taken: Vec<Taken>,
         trace: Option<File>,
+        mistake: String,
     }
 
     thread_local! {
@@ -115,7 +134,8 @@ mod armed {
         #[expect(clippy::expect_used, reason = "a test that has no trace shows nothing")]
         let trace = std::env::var_os(TRACE_ENVIRONMENT)
             .map(|path| File::create(path).expect("a file for the trace"));
-        ARMED.with_borrow_mut(|armed| armed.trace = trace);
+        let mistake = std::env::var(MISTAKE_ENVIRONMENT).unwrap_or_default();
+        ARMED.with_borrow_mut(|armed| (armed.trace, armed.mistake) = (trace, mistake));
     }
 
     /// The names of the fault points that this thread has passed since it began to count.
@@ -151,6 +171,29 @@ mod armed {
             }
             armed.taken.push(taken);
         });
+    }
+
+    pub(crate) fn mistaken(name: &'static str) -> bool {
+        ARMED.with_borrow(|armed| armed.mistake == name)
+    }
+
+    pub(crate) fn too_early(step: Step, seen: &Observation) -> Vec<Step> {
+        let attempts = seen.sources.iter().map(|source| match source.path {
+            AtPath::Marker(marker) => Some(marker.run.attempt),
+            _ => None,
+        });
+        match step {
+            Step::Commit if mistaken("tombstones-first") => attempts
+                .enumerate()
+                .filter_map(|(source, attempt)| {
+                    attempt.map(|attempt| Step::Mark { source, stage: Stage::Tombstone, attempt })
+                })
+                .collect(),
+            Step::Mark { source: 0, stage: Stage::Tombstone, .. } if mistaken("live-first") => {
+                vec![Step::GoLive]
+            }
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn point(name: &'static str) -> io::Result<()> {

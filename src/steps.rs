@@ -3,6 +3,7 @@
 use crate::disk;
 use crate::driver::Driver;
 use crate::error::Cause;
+use crate::fault;
 use crate::hints::hints;
 use crate::kv::{MarkerText, Site, preflight};
 use crate::look::Seen;
@@ -21,6 +22,7 @@ impl Driver {
         observer: &mut dyn Observer,
     ) -> Result<(), StepError> {
         match step {
+            Step::Confirm { .. } if fault::mistaken("trusting") => Ok(()),
             Step::Confirm { record } => {
                 for site in &self.places.sites {
                     site.confirm()?;
@@ -142,7 +144,8 @@ impl Driver {
             for site in &self.places.sites {
                 let look = site.look(None)?;
                 let marker = look.path.marker();
-                if marker.is_none_or(|m| m.stage != Stage::Tombstone || m.run() != run) {
+                let stands = marker.is_some_and(|m| m.stage == Stage::Tombstone && m.run() == run);
+                if !stands && !fault::mistaken("live-first") {
                     return Err(Cause::ChangedUnderneath(site.path.clone()));
                 }
             }

@@ -70,7 +70,8 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
     // With DELETE and FULL a power cut may undo a commit that was acknowledged; EXTRA syncs the
     // folder too. In WAL it means FULL.
-    connection.pragma_update(None, "synchronous", "EXTRA").map_err(&failed)?;
+    let synchronous = if fault::mistaken("synchronous") { "NORMAL" } else { "EXTRA" };
+    connection.pragma_update(None, "synchronous", synchronous).map_err(&failed)?;
     Ok(connection)
 }
 
