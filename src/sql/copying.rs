@@ -44,7 +44,14 @@ impl Target {
     pub(crate) fn begin_copy(&self, draft: Draft<'_>) -> Result<(), StepError> {
         let what = "begin the copy in";
         let failed = engine(what, &self.path);
-        let new = crate::disk::metadata(&self.path)?.is_none_or(|metadata| metadata.len() == 0);
+        let found = crate::disk::metadata(&self.path)?;
+        let new = found.as_ref().is_none_or(|metadata| metadata.len() == 0);
+        if found.is_none() {
+            // SQLite makes the journal's name durable before its own: after a power cut a journal
+            // would be left alone, as where somebody has lost the main file.
+            drop(crate::disk::create(&self.path, &[])?);
+            crate::disk::sync_folder(self.folder())?;
+        }
         let mut connection = connection::open(&self.path, true)?;
         if new {
             connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&failed)?;
