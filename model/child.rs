@@ -56,6 +56,15 @@ fn plays_its_part() {
             cutover::fault::arm_from_environment();
             crate::crash::play(act, Path::new(folder)).expect("it ends");
         }
+        ["disk", base, at, log, fault] => crate::power::serve(base, at, log, fault),
+        ["power", act, folder, sources, killed_at] => {
+            cutover::fault::arm_from_environment();
+            let sources = sources.parse().expect("a number");
+            crate::power::act(act, Path::new(folder), sources, killed_at).expect("it ends");
+        }
+        ["power-try", act, folder, sources] => {
+            crate::power::try_act(act, Path::new(folder), sources.parse().expect("a number"));
+        }
         ["act-limited", act, folder, bytes] => {
             crate::crash::memory::play_limited(act, Path::new(folder), bytes);
         }

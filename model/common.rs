@@ -108,20 +108,26 @@ pub fn copy_tree(from: &Path, to: &Path) {
 
 /// Copies a file and its holes: most of fjall's journal, 64 MiB long, is one.
 fn copy_file(from: &Path, to: &Path) {
-    use rustix::fs::{SeekFrom, seek};
     use std::os::unix::fs::FileExt;
     let source = fs::File::open(from).expect("opens");
     let target = fs::File::create(to).expect("creates");
-    let length = source.metadata().expect("looks").len();
-    target.set_len(length).expect("grows");
+    target.set_len(source.metadata().expect("looks").len()).expect("grows");
+    visit_data(&source, |at, bytes| target.write_all_at(bytes, at).expect("writes"));
+}
+
+/// Gives every part of a file that is no hole to `visit`.
+pub fn visit_data(file: &fs::File, mut visit: impl FnMut(u64, &[u8])) {
+    use rustix::fs::{SeekFrom, seek};
+    use std::os::unix::fs::FileExt;
+    let length = file.metadata().expect("looks").len();
     let mut at = 0;
     while at < length {
         // No data behind here is an error.
-        let Ok(data) = seek(&source, SeekFrom::Data(at)) else { break };
-        at = seek(&source, SeekFrom::Hole(data)).expect("an end");
+        let Ok(data) = seek(file, SeekFrom::Data(at)) else { break };
+        at = seek(file, SeekFrom::Hole(data)).expect("an end");
         let mut bytes = vec![0; usize::try_from(at - data).expect("fits")];
-        source.read_exact_at(&mut bytes, data).expect("reads");
-        target.write_all_at(&bytes, data).expect("writes");
+        file.read_exact_at(&mut bytes, data).expect("reads");
+        visit(data, &bytes);
     }
 }
 

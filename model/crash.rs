@@ -58,7 +58,7 @@ fn story(name: &str) -> Story {
 }
 
 /// A source that may be missing, and is.
-const MISSING: &str = "absent";
+pub const MISSING: &str = "absent";
 
 /// The small daemon's plan, with a source more.
 fn plan(folder: &Path) -> Plan {

@@ -19,6 +19,7 @@ mod crash;
 mod daemon;
 mod data;
 mod ids;
+mod power;
 mod progress;
 mod projection;
 mod proof;

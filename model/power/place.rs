@@ -1,0 +1,105 @@
+//! Where lives are recorded and their images are looked at.
+
+use super::disk::{Disk, Fault, mark};
+use super::life::{Act, create, home, stores};
+use super::log::Op;
+use crate::child;
+use cutover::fault::MISTAKE_ENVIRONMENT;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+const SIGKILL: i32 = 9;
+
+/// Where lives are recorded, and images of them are looked at: markers name paths, so that both are
+/// at the same.
+pub struct Place {
+    root: tempfile::TempDir,
+    pub sources: usize,
+}
+
+impl Place {
+    /// With the daemon's stores, from of old, in [`base`](Self::base).
+    pub fn new(sources: usize) -> Self {
+        // Looking at an image needs no durability, so memory does.
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let place = Self { root: root.expect("a folder"), sources };
+        let home = home(&place.base(), sources);
+        fs::create_dir_all(&home).expect("a folder");
+        create(&home, sources);
+        place
+    }
+
+    /// Without any stores: a life begins with the act that creates them.
+    pub fn empty(sources: usize) -> Self {
+        let place = Self::new(sources);
+        for name in stores(sources) {
+            fs::remove_dir_all(home(&place.base(), sources).join(name)).expect("removes");
+        }
+        place
+    }
+
+    pub fn base(&self) -> PathBuf {
+        self.root.path().join("base")
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    /// Where an image may be written to by anybody.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.path().join("scratch")
+    }
+
+    /// Mounts a disk at the folder that begins with what is in the base.
+    pub fn mount(&self, fault: Option<Fault>) -> Disk {
+        let folder = self.folder();
+        if folder.exists() {
+            fs::remove_dir_all(&folder).expect("removes");
+        }
+        fs::create_dir(&folder).expect("a folder");
+        Disk::mount(&self.base(), &folder, fault)
+    }
+
+    /// Plays acts one after the other, each in a process of its own, and returns what happened.
+    pub fn record(&self, acts: &[Act]) -> Vec<Op> {
+        let disk = self.mount(None);
+        for act in acts {
+            mark(&self.folder(), &format!("begin {}", act.name));
+            if !self.play(*act) {
+                break;
+            }
+            if act.killed_at.is_none() {
+                mark(&self.folder(), &format!("end {}", act.name));
+            }
+        }
+        disk.unmount()
+    }
+
+    /// The operations of an act that comes after others, those that change or sync something.
+    pub fn operations(&self, before: &[&'static str], last: &'static str) -> Vec<Op> {
+        let acts: Vec<Act> = before.iter().copied().chain([last]).map(Act::new).collect();
+        let log = self.record(&acts);
+        let begin = Op::Mark(format!("begin {last}"));
+        let first = log.iter().rposition(|op| *op == begin).expect("it was begun");
+        log.into_iter().skip(first).filter(Op::counts).collect()
+    }
+
+    /// Returns whether it came to its end, or was killed as it should; a mistake may be noticed by
+    /// the very process that makes it.
+    fn play(&self, act: Act) -> bool {
+        let folder = self.folder();
+        let sources = self.sources.to_string();
+        let killed_at = act.killed_at.map_or_else(String::new, |at| at.to_string());
+        let words = ["power", act.name, folder.to_str().expect("UTF-8"), &sources, &killed_at];
+        let output = child::command(&words).env(MISTAKE_ENVIRONMENT, act.mistake).output();
+        let output = output.expect("a child process");
+        let status = output.status;
+        let ended = act.killed_at.map_or(status.success(), |_| status.signal() == Some(SIGKILL));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(ended || !act.mistake.is_empty(), "{act:?}: {status}: {text}");
+        ended
+    }
+}
