@@ -147,6 +147,11 @@ impl Driver {
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.
     pub(crate) fn rerun(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
+        // What can't be rerun is told as that, and not as what is missing for it.
+        let seen = self.places.observe().map_err(Error::Refused)?;
+        if let Err(refusal) = next(&seen.observation, Intent::Rerun, &Session::default()) {
+            return Err(self.not_allowed(&seen, refusal, false));
+        }
         self.preflight_rerun().map_err(Error::Refused)?;
         self.drive(Intent::Rerun, observer)
     }
