@@ -1,0 +1,279 @@
+//! The ways to move a store: ours, and everybody else's. Each is a child process, which tells its
+//! seconds and its peak memory.
+
+use crate::store::{KEYSPACE, sorted};
+use cutover::Plan;
+use rusqlite::{Connection, params};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// The first word of a child's.
+pub const CHILD: &str = "child";
+
+/// Who does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// This library: seal, copy, verify by re-reading, commit, tombstones, live.
+    Cutover,
+    /// One transaction in WAL, an `INSERT` for each pair into a WITHOUT ROWID table; no check.
+    Hour,
+    /// Chunks; an `INSERT` for each pair, and a `SELECT` for each pair afterwards, through kvdb's table.
+    Lndinit,
+    /// The pairs in memory, into SQLite without journal or sync, row by row; one fsync at the end.
+    Floor,
+    /// The same, with 64 rows in each statement.
+    FloorMany,
+    /// The pairs in memory, written one after the other into a file; one fsync at the end.
+    Plain,
+    /// LDK's `migrate_kv_store_data`, a program of its own.
+    Ldk,
+}
+
+impl Way {
+    const ALL: [Self; 7] = [
+        Self::Cutover,
+        Self::Hour,
+        Self::Lndinit,
+        Self::Floor,
+        Self::FloorMany,
+        Self::Plain,
+        Self::Ldk,
+    ];
+
+    /// Its name, in tables and as a child's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cutover => "cutover",
+            Self::Hour => "the hour's work",
+            Self::Lndinit => "the lndinit way",
+            Self::Floor => "SQLite floor",
+            Self::FloorMany => "SQLite floor, 64 rows a statement",
+            Self::Plain => "plain write",
+            Self::Ldk => "LDK",
+        }
+    }
+
+    /// Whether it needs no store: its pairs are made in memory, before its time begins.
+    pub const fn is_floor(self) -> bool {
+        match self {
+            Self::Floor | Self::FloorMany | Self::Plain => true,
+            Self::Cutover | Self::Hour | Self::Lndinit | Self::Ldk => false,
+        }
+    }
+}
+
+/// A child's part: `WAY FOLDER PAIRS VALUE_BYTES`. Prints seconds and the peak memory in KiB.
+pub fn play(words: &[String]) {
+    if let [part, folder] = words
+        && part == "open"
+    {
+        return crate::opening::play(Path::new(folder));
+    }
+    let [way, folder, pairs, value_bytes] = words else { panic!("four words") };
+    let way = Way::ALL.into_iter().find(|one| one.name() == way).expect("a way");
+    let folder = Path::new(folder);
+    let (store, target) = (folder.join("store"), folder.join("target.sqlite"));
+    let pairs: u64 = pairs.parse().expect("pairs");
+    let sorted = if way.is_floor() {
+        sorted(pairs, value_bytes.parse().expect("bytes"))
+    } else {
+        Vec::new()
+    };
+    let begun = Instant::now();
+    match way {
+        Way::Cutover => migrate(&store, &target),
+        Way::Hour => hour(&store, &target),
+        Way::Lndinit => lndinit(&store, &target),
+        Way::Floor => floor(&sorted, &target, 1),
+        Way::FloorMany => floor(&sorted, &target, 64),
+        Way::Plain => plain(&sorted, &target),
+        Way::Ldk => panic!("LDK is a program of its own"),
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    if way != Way::Plain {
+        check(&target, pairs);
+    }
+    println!("{seconds} {}", peak_kibibytes());
+}
+
+/// The most memory that this process had.
+fn peak_kibibytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// Whoever is fast because he left rows out is found here.
+fn check(target: &Path, pairs: u64) {
+    let connection = Connection::open(target).expect("opens");
+    let table: String = connection
+        .query_row(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('store_pairs', 'kv')",
+            [],
+            |row| row.get(0),
+        )
+        .expect("a table");
+    let rows: i64 = connection
+        .query_row(&format!("SELECT count(value) FROM {table}"), [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(u64::try_from(rows).expect("a count"), pairs);
+}
+
+/// The plan that all of it is about.
+pub fn plan(store: &Path, target: &Path) -> Plan {
+    Plan::builder("speed")
+        .source("store", store, |s| s.every_keyspace())
+        .target(target)
+        .build()
+        .expect("a plan")
+}
+
+fn migrate(store: &Path, target: &Path) {
+    let mut watch = Watch { last: Instant::now(), tell: std::env::var_os("SPEED_STEPS").is_some() };
+    drop(cutover::sql(&plan(store, target), &mut watch).expect("SQL"));
+    watch.tell("end");
+}
+
+/// Tells how long each step took, where the environment asks for it.
+struct Watch {
+    last: Instant,
+    tell: bool,
+}
+
+impl Watch {
+    fn tell(&mut self, name: &str) {
+        if self.tell {
+            eprintln!("{:8.1} ms {name}", self.last.elapsed().as_secs_f64() * 1e3);
+            self.last = Instant::now();
+        }
+    }
+}
+
+impl cutover::Observer for Watch {
+    fn step(&mut self, name: &str, _: &str) {
+        self.tell(name);
+    }
+}
+
+/// Each pair of the store, as a program that reads it gets it.
+fn each_pair(store: &Path, mut visit: impl FnMut(&[u8], &[u8])) {
+    let database = fjall::Database::builder(store).open().expect("opens");
+    let keyspace =
+        database.keyspace(KEYSPACE, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    for pair in keyspace.iter() {
+        let (key, value) = pair.into_inner().expect("reads");
+        visit(&key, &value);
+    }
+}
+
+const BLOBS: &str =
+    "CREATE TABLE store_pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID";
+
+fn hour(store: &Path, target: &Path) {
+    let mut connection = Connection::open(target).expect("opens");
+    connection.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+    let transaction = connection.transaction().expect("begins");
+    transaction.execute(BLOBS, []).expect("a table");
+    {
+        let mut insert =
+            transaction.prepare("INSERT INTO store_pairs VALUES (?1, ?2)").expect("prepares");
+        each_pair(store, |key, value| {
+            insert.execute(params![key, value]).expect("inserts");
+        });
+    }
+    transaction.commit().expect("commits");
+    drop(connection);
+}
+
+/// The table, the statements and the chunks of lndinit's `migrate-db` into SQLite: its key-value
+/// layer keeps all buckets in one table and prepares each statement anew, and its verification walks
+/// the target with a `SELECT` for each next key.
+fn lndinit(store: &Path, target: &Path) {
+    const CHUNK_BYTES: usize = 20 * 1024 * 1024;
+    let connection = Connection::open(target).expect("opens");
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = on;
+             CREATE TABLE kv (
+                 key BLOB NOT NULL, value BLOB, parent_id BIGINT, id INTEGER PRIMARY KEY,
+                 sequence BIGINT,
+                 CONSTRAINT parent FOREIGN KEY (parent_id) REFERENCES kv (id) ON DELETE CASCADE);
+             CREATE INDEX kv_p ON kv (parent_id);
+             CREATE UNIQUE INDEX kv_up ON kv (parent_id, key) WHERE parent_id IS NOT NULL;
+             CREATE UNIQUE INDEX kv_unp ON kv (key) WHERE parent_id IS NULL;
+             INSERT INTO kv (key, id) VALUES (x'00', 1);
+             BEGIN;",
+        )
+        .expect("a table");
+    let mut chunk = 0;
+    each_pair(store, |key, value| {
+        let mut insert = connection
+            .prepare(
+                "INSERT INTO kv (key, value, parent_id) VALUES (?1, ?2, 1)
+                 ON CONFLICT (parent_id, key) WHERE parent_id IS NOT NULL
+                 DO UPDATE SET value = ?2 WHERE kv.value IS NOT NULL",
+            )
+            .expect("prepares");
+        insert.execute(params![key, value]).expect("inserts");
+        chunk += key.len() + value.len();
+        if chunk >= CHUNK_BYTES {
+            connection.execute_batch("COMMIT; BEGIN").expect("commits");
+            chunk = 0;
+        }
+    });
+    connection.execute_batch("COMMIT").expect("commits");
+    let mut last: Vec<u8> = Vec::new();
+    loop {
+        let mut next = connection
+            .prepare(
+                "SELECT key, value FROM kv WHERE parent_id = 1 AND key > ?1 ORDER BY key LIMIT 1",
+            )
+            .expect("prepares");
+        let mut rows = next.query([&last]).expect("queries");
+        let Some(row) = rows.next().expect("steps") else { break };
+        last = row.get(0).expect("a key");
+        let value: Vec<u8> = row.get(1).expect("a value");
+        std::hint::black_box(value);
+    }
+}
+
+fn floor(pairs: &[(Vec<u8>, Vec<u8>)], target: &Path, rows: usize) {
+    let connection = Connection::open(target).expect("opens");
+    connection
+        .execute_batch(
+            "PRAGMA page_size = 16384; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN",
+        )
+        .expect("prepares");
+    connection.execute(BLOBS, []).expect("a table");
+    let insert = |rows: usize| {
+        let values = vec!["(?, ?)"; rows].join(", ");
+        connection.prepare(&format!("INSERT INTO store_pairs VALUES {values}")).expect("prepares")
+    };
+    let mut many = insert(rows);
+    let mut one = insert(1);
+    let whole = pairs.chunks_exact(rows);
+    let rest = whole.remainder();
+    for chunk in whole {
+        for (at, (key, value)) in chunk.iter().enumerate() {
+            many.raw_bind_parameter(2 * at + 1, key.as_slice()).expect("binds");
+            many.raw_bind_parameter(2 * at + 2, value.as_slice()).expect("binds");
+        }
+        many.raw_execute().expect("inserts");
+    }
+    for (key, value) in rest {
+        one.execute(params![key, value]).expect("inserts");
+    }
+    connection.execute_batch("COMMIT").expect("commits");
+    File::open(target).and_then(|file| file.sync_all()).expect("syncs");
+}
+
+fn plain(pairs: &[(Vec<u8>, Vec<u8>)], target: &Path) {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(target).expect("creates"));
+    for (key, value) in pairs {
+        file.write_all(key).and_then(|()| file.write_all(value)).expect("writes");
+    }
+    let file = file.into_inner().expect("flushes");
+    file.sync_all().expect("syncs");
+}
