@@ -4,7 +4,7 @@
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
-use crate::kv::{FileLock, Look, Standing};
+use crate::kv::{Look, Standing, Store};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
@@ -22,8 +22,9 @@ const STEPS_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) places: Places,
-    /// fjall's own locks, held from preflight until each source is sealed.
-    pub(crate) fjall: Vec<Option<FileLock>>,
+    /// The stores that preflight opened, with fjall's own locks, which are held until each source is
+    /// sealed; then the copy reads them, or they are closed.
+    pub(crate) kept: Vec<Option<Store>>,
     /// The retired stores, while they are read: opening one may replay a long journal.
     pub(crate) opened: Option<Vec<Opened>>,
     /// The retired stores whose second lock was set when they were opened; none where no store was.
@@ -34,8 +35,8 @@ impl Driver {
     /// Takes the locks of `plan`.
     pub(crate) fn new(plan: &Plan) -> Result<Self, Error> {
         let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
-        let fjall = places.sites.iter().map(|_| None).collect();
-        Ok(Self { places, fjall, opened: None, lifted: None })
+        let kept = places.sites.iter().map(|_| None).collect();
+        Ok(Self { places, kept, opened: None, lifted: None })
     }
 
     /// Looks at everything, and says which state it is.
@@ -52,8 +53,15 @@ impl Driver {
         intent: Intent,
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
+        let begins = matches!(intent, Intent::Begin(_));
+        if !begins && intent != Intent::Copy {
+            self.close_kept();
+        }
         let driven = self.steps(intent, observer);
         self.close_stores();
+        if !begins || driven.is_err() {
+            self.close_kept();
+        }
         driven
     }
 
@@ -119,7 +127,6 @@ impl Driver {
             .and_then(|()| new_id())
             .map_err(Error::Refused)
             .and_then(|id| self.drive(Intent::Begin(id), observer));
-        self.fjall.fill_with(|| None);
         match begun {
             // Without the claim, what stands there is not ours to undo; and unless it was lost after
             // a seal, nothing was sealed.
@@ -169,10 +176,10 @@ impl Driver {
         survey_target(&self.places, &resolved, bytes, &mut Err)
     }
 
-    /// Finds out everything that would stop the migration before anything is changed, and keeps
-    /// fjall's own locks on the stores that stand open.
+    /// Finds out everything that would stop the migration before anything is changed, and keeps the
+    /// stores that stand open, with fjall's own locks.
     fn preflight(&mut self) -> Result<(), Cause> {
-        self.fjall = survey(&self.places, &mut Err)?.fjall;
+        self.kept = survey(&self.places, &mut Err)?.stores;
         Ok(())
     }
 

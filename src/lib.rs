@@ -27,7 +27,7 @@ mod status;
 mod steps;
 mod stores;
 
-pub use copy::{Blobs, Mapping, MappingError, Rows, Table, Visit, quote};
+pub use copy::{Blobs, Mapping, MappingError, Rows, Sizes, Table, Visit, quote};
 pub use error::{Cause, Error, Failed};
 pub use from_marker::plan_from_marker;
 pub use handle::{

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Chunks of this many bytes of keys and values, unless the plan says otherwise: large enough that
 /// a chunk's two syncs cost nothing, small enough to do again after a crash.
-pub const CHUNK_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
+pub const CHUNK_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
-/// The largest chunk that a plan may ask for: a chunk's pages are held in memory.
+/// The largest chunk that a plan may ask for: so much is copied anew after a crash.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// The longest name of a plan or source, in bytes.

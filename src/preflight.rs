@@ -3,7 +3,7 @@
 
 use crate::disk;
 use crate::error::Cause;
-use crate::kv::{FileLock, preflight, probe_exchange};
+use crate::kv::{Store, preflight, probe_exchange};
 use crate::look::Places;
 use crate::plan::{Keyspace, check_distinct};
 
@@ -13,8 +13,8 @@ pub(crate) const TARGET_BYTES_BESIDES: u64 = 256 * 1024;
 /// What a survey of the places found.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    /// fjall's own lock on each source that stands open.
-    pub(crate) fjall: Vec<Option<FileLock>>,
+    /// Each source that stands open, with fjall's own lock on it.
+    pub(crate) stores: Vec<Option<Store>>,
     /// Each source's keyspaces, and where they go.
     pub(crate) keyspaces: Vec<Vec<Keyspace>>,
     /// What the copy needs, estimated.
@@ -30,7 +30,7 @@ pub(crate) fn survey(
 ) -> Result<Survey, Cause> {
     let count = places.sites.len();
     let mut survey = Survey {
-        fjall: std::iter::repeat_with(|| None).take(count).collect(),
+        stores: std::iter::repeat_with(|| None).take(count).collect(),
         keyspaces: vec![Vec::new(); count],
         needed_bytes: TARGET_BYTES_BESIDES,
     };
@@ -85,11 +85,11 @@ fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), 
     };
     let mut found = Vec::new();
     if disk::metadata(&site.path)?.is_some() {
-        let checked = preflight(site)?;
+        let store = preflight(site)?;
         survey.needed_bytes += disk::tree_bytes(&site.path)?;
-        found = checked.keyspaces;
-        if let Some(lock) = survey.fjall.get_mut(at) {
-            *lock = Some(checked.fjall);
+        found = store.keyspaces();
+        if let Some(kept) = survey.stores.get_mut(at) {
+            *kept = Some(store);
         }
     } else if !source.may_be_missing {
         return Err(Cause::SourceMissing { name: site.name.clone(), path: site.path.clone() });

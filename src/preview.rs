@@ -141,7 +141,7 @@ impl Preview {
                 self.steps = from_the_start(places, seen);
                 let keyspaces = survey.keyspaces;
                 // Reading takes fjall's own locks again.
-                drop(survey.fjall);
+                drop(survey.stores);
                 self.scan(places, &keyspaces, observer).map_err(Error::Refused)?;
             }
             State::Migrating { .. } => match seen.record() {

@@ -87,14 +87,18 @@ impl Driver {
             return site.seal_missing(&text);
         }
         // One that opened again since preflight is looked at like the first time.
-        let fjall = match self.fjall.get_mut(source).and_then(Option::take) {
-            Some(lock) => lock,
-            None => preflight(self.site(source)?)?.fjall,
+        let store = match self.kept.get_mut(source).and_then(Option::take) {
+            Some(store) => store,
+            None => preflight(self.site(source)?)?,
         };
         let site = self.site(source)?;
         let changed = || Cause::ChangedUnderneath(site.path.clone());
         let own = self.places.own.get(source).and_then(Option::as_ref).ok_or_else(changed)?;
-        site.seal(&text, own, Some(fjall))
+        site.seal(&text, own, &store)?;
+        if let Some(kept) = self.kept.get_mut(source) {
+            *kept = Some(store);
+        }
+        Ok(())
     }
 
     fn mark(

@@ -1,6 +1,6 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Job, Mapping, copy, digest_source, verify};
+use crate::copy::{Job, Mapping, Sizes, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
@@ -27,25 +27,19 @@ impl Driver {
         let opened = self.open_stores()?;
         let keyspaces: Vec<Vec<Keyspace>> = opened.iter().map(|o| o.keyspaces.clone()).collect();
         check_distinct(self.places.with_sources(&keyspaces))?;
-        let named = self.places.with_sources(&keyspaces).map(|(source, keyspace)| DraftKeyspace {
-            source: source.to_owned(),
-            keyspace: keyspace.name.clone(),
-            mapping: keyspace.mapping.name().to_owned(),
-            tables: keyspace.mapping.tables(),
-        });
+        let page_bytes = self.places.target.page_bytes()?;
         let mut sources = Vec::new();
+        let mut drafted = Vec::new();
         for (site, opened) in self.places.sites.iter().zip(&opened) {
+            for keyspace in &opened.keyspaces {
+                drafted.push(draft(&site.name, opened.store.as_ref(), keyspace, page_bytes)?);
+            }
             let was = if opened.store.is_some() { Was::Directory } else { Was::Nothing };
             let path = site.path.display().to_string();
             sources.push(SourceRecorded { name: site.name.clone(), path, was });
         }
-        let draft = Draft {
-            plan: self.places.plan.name(),
-            run,
-            sources,
-            keyspaces: named.collect(),
-            time: now(),
-        };
+        let draft =
+            Draft { plan: self.places.plan.name(), run, sources, keyspaces: drafted, time: now() };
         self.places.target.begin_copy(draft)?;
         self.opened = Some(opened);
         Ok(())
@@ -64,7 +58,7 @@ impl Driver {
         let chunk_bytes = self.places.plan.inner.chunk_bytes;
         let copied = self.jobs(&opened, record).map_err(StepError::from).and_then(|jobs| {
             let target = &self.places.target;
-            let copying = target.copying(&record.plan, record.run(), chunk_bytes)?;
+            let copying = target.copying(&record.plan, record.run())?;
             copy(copying, &jobs, chunk_bytes, observer)
         });
         drop(opened);
@@ -139,7 +133,10 @@ impl Driver {
     pub(crate) fn open_stores(&mut self) -> Result<Vec<Opened>, Cause> {
         let lifted = self.lifted.get_or_insert_default();
         let mut opened = Vec::new();
-        for (site, source) in self.places.sites.iter().zip(&self.places.plan.inner.sources) {
+        let sources = self.places.sites.iter().zip(&self.places.plan.inner.sources);
+        for ((site, source), kept) in sources.zip(&mut self.kept) {
+            // One that is not read must be closed before it is opened again: it holds fjall's lock.
+            let kept = kept.take().filter(|store| store.is_at(&site.retired));
             let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
             let reclaimed = Standing::at(&site.path)?
                 .marker()
@@ -149,7 +146,10 @@ impl Driver {
                     lifted.insert(site.retired.clone());
                 }
                 site.release_version()?;
-                Some(Store::open(&site.name, &site.retired)?)
+                Some(match kept {
+                    Some(store) => store,
+                    None => Store::open(&site.name, &site.retired)?,
+                })
             } else {
                 None
             };
@@ -168,6 +168,11 @@ impl Driver {
         {
             tracing::warn!(%cause, "the second lock was not set again");
         }
+    }
+
+    /// Closes the stores that preflight opened.
+    pub(crate) fn close_kept(&mut self) {
+        self.kept.fill_with(|| None);
     }
 
     /// Sets the second lock again in every tombstoned store that was read, and where it was lifted
@@ -235,6 +240,23 @@ impl Places {
             .flat_map(|(site, keyspaces)| keyspaces.iter().map(|k| (site.name.as_str(), k)))
     }
 }
+/// A keyspace, and tables that suit the sizes of its pairs.
+fn draft(
+    source: &str,
+    store: Option<&Store>,
+    keyspace: &Keyspace,
+    page_bytes: usize,
+) -> Result<DraftKeyspace, Cause> {
+    let sampled = store.map(|store| store.sampled_pair_bytes(&keyspace.name)).transpose()?;
+    let sizes = Sizes::new(sampled.flatten().unwrap_or(0), page_bytes);
+    Ok(DraftKeyspace {
+        source: source.to_owned(),
+        keyspace: keyspace.name.clone(),
+        mapping: keyspace.mapping.name().to_owned(),
+        tables: keyspace.mapping.tables_for(sizes),
+    })
+}
+
 fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
     recorded.keyspace == keyspace.name
         && recorded.mapping == keyspace.mapping.name()

@@ -5,4 +5,5 @@ mod fence;
 mod mapping;
 pub mod memory;
 mod neighbours;
+mod resuming;
 mod whole;

@@ -47,7 +47,8 @@ fn compressed_stores(folder: &Path) -> (BTreeMap<Vec<u8>, Vec<u8>>, Plan) {
         database.persist(fjall::PersistMode::SyncAll).expect("persists");
     }
     crate::common::write_store(&folder.join("sessions"), &crate::common::small_store(2, 20));
-    let plan = small_plan_builder(folder).chunk_bytes(256 * 1024).build().expect("a plan");
+    // What a chunk that failed gives back is room for the journal of what removes it all.
+    let plan = small_plan_builder(folder).chunk_bytes(512 * 1024).build().expect("a plan");
     (pairs, plan)
 }
 

@@ -24,6 +24,13 @@ impl Digest {
         self.sum = self.sum.wrapping_add(hash(key, value));
     }
 
+    /// Adds the pairs of another.
+    pub(crate) const fn join(&mut self, other: Self) {
+        self.pairs = self.pairs.saturating_add(other.pairs);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// The digest that a record holds.
     pub(crate) fn recorded(keyspace: &KeyspaceRecorded) -> Result<Self, DecodeError> {
         let sum = crate::protocol::hex_u128(&keyspace.digest)
@@ -78,6 +85,9 @@ mod tests {
     fn swaps_moves_losses_and_copies_all_show() {
         let whole = of(&[(b"a", b"1"), (b"b", b"2")]);
         assert_eq!(whole, of(&[(b"b", b"2"), (b"a", b"1")]));
+        let mut joined = of(&[(b"b", b"2")]);
+        joined.join(of(&[(b"a", b"1")]));
+        assert_eq!(whole, joined);
         for other in [
             of(&[(b"a", b"2"), (b"b", b"1")]),
             of(&[(b"a1", b""), (b"b", b"2")]),

@@ -15,6 +15,13 @@ pub trait Mapping: Send + Sync + 'static {
     /// The tables that it writes.
     fn tables(&self) -> Vec<Table>;
 
+    /// The same tables, where the sizes of what they will hold are known: their definitions may differ
+    /// from those of [`Mapping::tables`], their names and their order may not.
+    fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
+        let _ = sizes;
+        self.tables()
+    }
+
     /// Writes the rows of one pair. Pairs come in the order of their keys. Rows of keyspaces that
     /// the plan names earlier are there already and can be looked up.
     ///
@@ -22,6 +29,23 @@ pub trait Mapping: Send + Sync + 'static {
     ///
     /// [`MappingError::Refused`] where the pair can't be mapped.
     fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError>;
+
+    /// Writes the rows of several pairs, in the order of their keys: as [`Mapping::write`] would, one
+    /// after the other, which it does unless a mapping knows a faster way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mapping::write`], with the place among `pairs` of the one that could not be written.
+    fn write_many(
+        &self,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<(), (usize, MappingError)> {
+        let mut pairs = pairs.iter().enumerate();
+        pairs.try_for_each(|(at, (key, value))| {
+            self.write(rows, key, value).map_err(|error| (at, error))
+        })
+    }
 
     /// Reads every row of its tables back and visits each pair once, in any order.
     ///
@@ -33,6 +57,32 @@ pub trait Mapping: Send + Sync + 'static {
 
 /// What visits the pairs that are read back: the key, then the value.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), MappingError> + 'a;
+
+/// What is known of a keyspace and of the target before its tables are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sizes {
+    /// Bytes of key and value that a pair has, on average of the keyspace's first ones.
+    pub pair_bytes: usize,
+    /// Bytes of a page of the target.
+    pub page_bytes: usize,
+}
+
+impl Sizes {
+    pub(crate) const fn new(pair_bytes: usize, page_bytes: usize) -> Self {
+        Self { pair_bytes, page_bytes }
+    }
+
+    /// Whether a row that holds a pair as it is fits into a page of a table without row ids. SQLite
+    /// keeps at least four rows in each, and moves what is longer to a page of its own.
+    const fn fit_without_rowid(self) -> bool {
+        let row_bytes_max = (self.page_bytes.saturating_sub(12) * 64 / 255).saturating_sub(23);
+        self.pair_bytes + ROW_HEADER_BYTES <= row_bytes_max
+    }
+}
+
+/// The most that SQLite puts before the columns of a pair that fits.
+const ROW_HEADER_BYTES: usize = 7;
 
 /// A table that a mapping writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +195,14 @@ pub fn quote(name: &str) -> String {
 pub struct Blobs {
     table: String,
     insert: String,
+    /// Of [`ROWS`] pairs. It keeps the rows before one that fails, so that SQLite need not be able to
+    /// take them back: it then copies no page before it changes it.
+    insert_many: String,
     select: String,
 }
+
+/// Rows that one statement inserts: its cursor stays at the end of the table for all of them.
+const ROWS: usize = 64;
 
 impl Blobs {
     /// A blob table of this name: `key BLOB PRIMARY KEY, value BLOB NOT NULL`.
@@ -156,9 +212,48 @@ impl Blobs {
         let quoted = quote(&table);
         Self {
             insert: format!("INSERT INTO {quoted} (key, value) VALUES (?1, ?2)"),
+            insert_many: format!(
+                "INSERT OR FAIL INTO {quoted} (key, value) VALUES {}",
+                ["(?, ?)"; ROWS].join(", ")
+            ),
             select: format!("SELECT key, value FROM {quoted}"),
             table,
         }
+    }
+
+    fn definition(&self, without_rowid: &str) -> Table {
+        let columns = "key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL";
+        let create =
+            format!("CREATE TABLE {} ({columns}) STRICT{without_rowid}", quote(&self.table));
+        Table { name: self.table.clone(), create }
+    }
+
+    /// Inserts just [`ROWS`] pairs.
+    fn insert_many(&self, rows: &Rows<'_>, pairs: &[(&[u8], &[u8])]) -> rusqlite::Result<()> {
+        let mut insert = rows.connection.prepare_cached(&self.insert_many)?;
+        for (at, (key, value)) in pairs.iter().enumerate() {
+            insert.raw_bind_parameter(2 * at + 1, key)?;
+            insert.raw_bind_parameter(2 * at + 2, value)?;
+        }
+        insert.raw_execute().map(drop)
+    }
+
+    /// Finds the pair that made [`Blobs::insert_many`] fail: it is the first that is refused by itself.
+    /// The transaction comes to nothing, whatever is found.
+    fn culprit(
+        &self,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+        error: MappingError,
+    ) -> (usize, MappingError) {
+        // Rows before the one that failed are still there, unless SQLite took them all back.
+        let written = usize::try_from(rows.connection.changes()).unwrap_or(0).min(pairs.len() - 1);
+        if rows.connection.is_autocommit() || !matches!(error, MappingError::Refused(_)) {
+            return (written, error);
+        }
+        let mut rest = pairs.iter().enumerate().skip(written);
+        rest.find_map(|(at, (key, value))| Some((at, self.write(rows, key, value).err()?)))
+            .unwrap_or((written, error))
     }
 }
 
@@ -168,15 +263,39 @@ impl Mapping for Blobs {
     }
 
     fn tables(&self) -> Vec<Table> {
-        let create = format!(
-            "CREATE TABLE {} (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
-            quote(&self.table)
-        );
-        vec![Table { name: self.table.clone(), create }]
+        vec![self.definition(", WITHOUT ROWID")]
+    }
+
+    /// Rows that don't fit into a page of a table without row ids would each take a page more; so they
+    /// go into one with row ids, and SQLite keeps an index of the keys beside it.
+    fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
+        vec![self.definition(if sizes.fit_without_rowid() { ", WITHOUT ROWID" } else { "" })]
     }
 
     fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
         rows.execute(&self.insert, [&key as &dyn ToSql, &value])?;
+        Ok(())
+    }
+
+    fn write_many(
+        &self,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<(), (usize, MappingError)> {
+        let mut done = 0;
+        for group in pairs.chunks(ROWS) {
+            let written = if group.len() == ROWS {
+                self.insert_many(rows, group)
+                    .map_err(|error| self.culprit(rows, group, error.into()))
+            } else {
+                let mut group = group.iter().enumerate();
+                group.try_for_each(|(at, (key, value))| {
+                    self.write(rows, key, value).map_err(|error| (at, error))
+                })
+            };
+            written.map_err(|(at, error)| (done + at, error))?;
+            done += group.len();
+        }
         Ok(())
     }
 
@@ -192,5 +311,120 @@ impl Mapping for Blobs {
             };
             visit(blob(0)?, blob(1)?)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        (0..count).map(|i| (format!("key {i:03}").into_bytes(), vec![7; i])).collect()
+    }
+
+    fn write(connection: &Connection, count: usize) -> Result<(), (usize, MappingError)> {
+        let pairs = pairs(count);
+        let pairs: Vec<(&[u8], &[u8])> =
+            pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
+        Blobs::new("t").write_many(&Rows::new(connection), &pairs)
+    }
+
+    fn database() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute(&Blobs::new("t").tables()[0].create, []).unwrap();
+        connection.execute_batch("BEGIN").unwrap();
+        connection
+    }
+
+    #[test]
+    fn many_pairs_are_written_as_one_after_the_other_would_be() {
+        for count in [0, 1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS + 5] {
+            let connection = database();
+            write(&connection, count).unwrap();
+            let mut found = Vec::new();
+            let mut visit = |key: &[u8], value: &[u8]| {
+                found.push((key.to_vec(), value.to_vec()));
+                Ok(())
+            };
+            Blobs::new("t").read_back(&Rows::new(&connection), &mut visit).unwrap();
+            assert_eq!(found, pairs(count));
+        }
+    }
+
+    /// Whatever SQLite keeps of a statement that fails half-way.
+    #[test]
+    fn the_pair_that_is_refused_among_many_is_named() {
+        let refuse = |how: &str, at: usize| {
+            format!(
+                "CREATE TRIGGER refuses BEFORE INSERT ON t WHEN new.key = CAST('key {at:03}' AS BLOB)
+                 BEGIN SELECT RAISE({how}, 'not this one'); END"
+            )
+        };
+        let insert = |at: usize| format!("INSERT INTO t VALUES (CAST('key {at:03}' AS BLOB), x'')");
+        for at in [0, 1, ROWS - 1, ROWS, ROWS + 6, 2 * ROWS, 2 * ROWS + 3] {
+            for (standing, reason) in [
+                (insert(at), "UNIQUE constraint failed: t.key"),
+                (refuse("ABORT", at), "not this one"),
+                (refuse("FAIL", at), "not this one"),
+            ] {
+                let connection = database();
+                connection.execute_batch(&standing).unwrap();
+                let (found, error) = write(&connection, 2 * ROWS + 9).unwrap_err();
+                assert_eq!(found, at, "{standing}");
+                assert_eq!(error, MappingError::Refused(reason.to_owned()));
+            }
+        }
+    }
+
+    /// After that nothing is tried again: it would be committed by itself.
+    #[test]
+    fn a_transaction_that_is_gone_stays_gone() {
+        let connection = database();
+        connection
+            .execute_batch(
+                "CREATE TRIGGER refuses BEFORE INSERT ON t WHEN new.key = CAST('key 009' AS BLOB)
+                 BEGIN SELECT RAISE(ROLLBACK, 'not this one'); END; COMMIT; BEGIN",
+            )
+            .unwrap();
+        let (_, error) = write(&connection, 3 * ROWS).unwrap_err();
+        assert_eq!(error, MappingError::Refused("not this one".to_owned()));
+        assert!(connection.is_autocommit());
+        let rows: i64 =
+            connection.query_one("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
+    }
+
+    /// The bound is SQLite's own: a pair that is longer by what a header may take has a page of its own.
+    #[test]
+    fn a_table_without_row_ids_is_for_rows_that_fit_into_its_pages() {
+        const PAIRS: usize = 64;
+        for page_bytes in [1024, 4096, 16 * 1024, 64 * 1024] {
+            let fits = |pair_bytes| Sizes::new(pair_bytes, page_bytes).fit_without_rowid();
+            let longest = (0..page_bytes).take_while(|bytes| fits(*bytes)).last().unwrap();
+            let pages = |pair_bytes: usize| -> usize {
+                let connection = Connection::open_in_memory().unwrap();
+                connection
+                    .pragma_update(None, "page_size", i64::try_from(page_bytes).unwrap())
+                    .unwrap();
+                let create = &Blobs::new("t").tables()[0].create;
+                connection.execute(create, []).unwrap();
+                for i in 0..PAIRS {
+                    connection
+                        .execute(
+                            "INSERT INTO t VALUES (CAST(? AS BLOB), zeroblob(?))",
+                            (format!("{i:08}"), i64::try_from(pair_bytes - 8).unwrap()),
+                        )
+                        .unwrap();
+                }
+                let pages: u32 =
+                    connection.query_one("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+                pages as usize
+            };
+            assert!(pages(longest) < PAIRS / 2, "{} pages of {page_bytes}", pages(longest));
+            assert!(pages(longest + ROW_HEADER_BYTES) > PAIRS);
+            let table = |bytes| Blobs::new("t").tables_for(Sizes::new(bytes, page_bytes)).remove(0);
+            assert!(table(longest).create.contains("WITHOUT ROWID"));
+            assert!(!table(longest + 1).create.contains("WITHOUT ROWID"));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The copy's loop and the verification's.
 
+use super::ahead::{self, ChunkEnd, Queue, Rest};
 use super::{Digest, Mapping, MappingError, Rows};
 use crate::error::{Cause, Mismatch};
 use crate::kv::Store;
@@ -7,6 +8,7 @@ use crate::observer::{Observer, Phase, Progress};
 use crate::plan::Keyspace;
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{Copying, StepError, Target};
+use std::thread;
 
 /// Pairs between two looks at the observer while the target is re-read.
 const VERIFY_PAIRS: u64 = 50_000;
@@ -22,7 +24,8 @@ pub(crate) struct Job<'a> {
 }
 
 /// Copies what is not copied yet, chunk by chunk; each is durable when the observer hears of it.
-/// `jobs` are the record's keyspaces, in its order.
+/// `jobs` are the record's keyspaces, in its order. Stores are read on a thread of their own; rows
+/// are written, and mappings called, on this one.
 pub(crate) fn copy(
     mut copying: Copying,
     jobs: &[Job<'_>],
@@ -30,30 +33,57 @@ pub(crate) fn copy(
     observer: &mut dyn Observer,
 ) -> Result<(), StepError> {
     let pairs_expected = expected(jobs)?;
-    for (index, job) in jobs.iter().enumerate() {
-        while copying.record().keyspaces.get(index).is_some_and(|keyspace| !keyspace.done) {
-            if observer.cancelled() {
-                return Err(Cause::Cancelled.into());
+    let queue = Queue::default();
+    thread::scope(|scope| {
+        let rests = rests(&copying, jobs);
+        thread::Builder::new()
+            .name("cutover reads".to_owned())
+            .spawn_scoped(scope, || ahead::read(rests, chunk_bytes, &queue))
+            .map_err(Cause::io("start a thread that reads for", copying.path()))?;
+        // However this ends, the reader does too.
+        let _end = queue.closed_when_dropped();
+        for (index, job) in jobs.iter().enumerate() {
+            while is_unfinished(&copying, index) {
+                if observer.cancelled() {
+                    return Err(Cause::Cancelled.into());
+                }
+                copying = copying
+                    .chunk(index, |rows, keyspace| write_chunk(job, rows, keyspace, &queue))?;
+                let done = &copying.record().keyspaces;
+                tracing::debug!(
+                    source = job.source,
+                    keyspace = job.keyspace.name,
+                    "a chunk is durable"
+                );
+                observer.progress(&Progress {
+                    phase: Phase::Copying,
+                    source: job.source.to_owned(),
+                    keyspace: job.keyspace.name.clone(),
+                    pairs: done.iter().map(|keyspace| keyspace.pairs).sum(),
+                    bytes: done.iter().map(|keyspace| keyspace.bytes).sum(),
+                    pairs_expected: Some(pairs_expected),
+                });
             }
-            copying = copying
-                .chunk(index, |rows, keyspace| write_chunk(job, rows, keyspace, chunk_bytes))?;
-            let done = &copying.record().keyspaces;
-            tracing::debug!(
-                source = job.source,
-                keyspace = job.keyspace.name,
-                "a chunk is durable"
-            );
-            observer.progress(&Progress {
-                phase: Phase::Copying,
-                source: job.source.to_owned(),
-                keyspace: job.keyspace.name.clone(),
-                pairs: done.iter().map(|keyspace| keyspace.pairs).sum(),
-                bytes: done.iter().map(|keyspace| keyspace.bytes).sum(),
-                pairs_expected: Some(pairs_expected),
-            });
         }
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+fn is_unfinished(copying: &Copying, index: usize) -> bool {
+    copying.record().keyspaces.get(index).is_some_and(|keyspace| !keyspace.done)
+}
+
+/// What the record says is missing of each job.
+fn rests<'a>(copying: &Copying, jobs: &[Job<'a>]) -> Vec<Rest<'a>> {
+    let keyspaces = copying.record().keyspaces.iter().zip(jobs);
+    keyspaces
+        .filter(|(recorded, _)| !recorded.done)
+        .map(|(recorded, job)| Rest {
+            store: job.store,
+            keyspace: &job.keyspace.name,
+            after: recorded.cursor.clone(),
+        })
+        .collect()
 }
 
 fn expected(jobs: &[Job<'_>]) -> Result<u64, Cause> {
@@ -70,31 +100,29 @@ fn write_chunk(
     job: &Job<'_>,
     rows: &Rows<'_>,
     keyspace: &mut KeyspaceRecorded,
-    chunk_bytes: usize,
+    queue: &Queue,
 ) -> Result<(), Cause> {
-    let Some(store) = job.store else {
-        keyspace.done = true;
-        return Ok(());
-    };
     let mut digest = recorded(keyspace);
-    let mut chunk = 0;
-    let mut last = keyspace.cursor.take();
-    let after = last.clone();
-    let mapping = &job.keyspace.mapping;
-    let end = store.visit(&job.keyspace.name, after.as_deref(), &mut |key, value| {
-        mapping.write(rows, key, value).map_err(|error| refused(job, key, error))?;
-        digest.add(key, value);
-        chunk += key.len() + value.len();
-        let more = chunk < chunk_bytes;
-        if !more {
-            last = Some(key.to_vec());
-        }
-        Ok(more)
-    })?;
-    keyspace.cursor = if end { None } else { last };
-    keyspace.done = end;
-    digest.record(keyspace);
-    Ok(())
+    loop {
+        // A reader that ended before its keyspaces did has panicked, which ends this thread, too.
+        let mut batch = queue.pop().unwrap_or(Err(Cause::Cancelled))?;
+        let pairs = batch.pairs();
+        job.keyspace.mapping.write_many(rows, &pairs).map_err(|(at, error)| {
+            let key = pairs.get(at).map_or(&[] as &[u8], |(key, _)| *key);
+            refused(job, key, error)
+        })?;
+        digest.join(batch.digest);
+        let end = batch.end.take();
+        queue.give_back(batch);
+        let Some(end) = end else { continue };
+        keyspace.done = end == ChunkEnd::Done;
+        keyspace.cursor = match end {
+            ChunkEnd::Behind(key) => Some(key),
+            ChunkEnd::Done => None,
+        };
+        digest.record(keyspace);
+        return Ok(());
+    }
 }
 
 /// The record was decoded, and decoding checks its digests.
@@ -193,9 +221,7 @@ pub(crate) fn verify(
             }
         }
         tell(observer, &found);
-        total.pairs += found.pairs;
-        total.bytes += found.bytes;
-        total.sum = total.sum.wrapping_add(found.sum);
+        total.join(found);
     }
     Ok(total)
 }

@@ -3,6 +3,7 @@
 
 use super::lock::FileLock;
 use super::site::{Site, Standing};
+use super::store::Store;
 use super::version;
 use crate::disk;
 use crate::error::Cause;
@@ -30,17 +31,13 @@ impl Site {
 
     /// Puts a marker in the place of the store's directory, which `own` holds; durable when it
     /// returns. When it fails, either nothing has changed but a marker left over at the retired
-    /// name, or the source is sealed. Takes fjall's own lock, or `fjall`, until the seal is durable.
+    /// name, or the source is sealed. `_locked`, the open store, has fjall's own lock until then.
     pub(crate) fn seal(
         &self,
         text: &MarkerText,
         own: &FileLock,
-        fjall: Option<FileLock>,
+        _locked: &Store,
     ) -> Result<(), Cause> {
-        let _fjall = match fjall {
-            Some(lock) => lock,
-            None => self.lock_fjall()?,
-        };
         self.write_marker(text)?;
         disk::rename_new(&self.temporary(text.marker.id), &self.retired)?;
         // The marker must be whole on disk before it can stand at the path.
@@ -162,28 +159,6 @@ impl Site {
             }
         }
         disk::sync_folder(self.folder())
-    }
-
-    /// Fjall's own lock, taken as fjall does.
-    pub(crate) fn lock_fjall(&self) -> Result<FileLock, Cause> {
-        let path = self.path.join("lock");
-        if disk::metadata(&path)?.is_none() {
-            return Err(Cause::NotAStore {
-                name: self.name.clone(),
-                path: self.path.clone(),
-                reason: "it has no lock file; correct the path, or, if fjall was killed while it created it, remove it".to_owned(),
-            });
-        }
-        FileLock::try_new(&path)?.ok_or_else(|| self.busy())
-    }
-
-    /// That the store is open somewhere.
-    pub(super) fn busy(&self) -> Cause {
-        Cause::SourceBusy {
-            name: self.name.clone(),
-            path: self.path.clone(),
-            holder: super::holder_of(&self.path.join("lock")),
-        }
     }
 
     fn write_marker(&self, text: &MarkerText) -> Result<(), Cause> {

@@ -1,32 +1,22 @@
 //! Looking before leaping: everything about a source that would stop a migration is found out
 //! before anything is changed.
 
-use super::lock::FileLock;
 use super::site::Site;
 use super::store::Store;
 use crate::disk;
 use crate::error::Cause;
 use std::path::Path;
 
-/// What preflight found out about a source.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    /// Its keyspaces, sorted.
-    pub(crate) keyspaces: Vec<String>,
-    /// fjall's own lock on it.
-    pub(crate) fjall: FileLock,
-}
-
-/// Checks a store that stands open at its path, and makes all of it durable. Nothing is changed.
-pub(crate) fn preflight(site: &Site) -> Result<Checked, Cause> {
+/// Checks a store that stands open at its path, and makes all of it durable. Nothing is changed. As
+/// long as what it returns is open, it has fjall's own lock.
+pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     if disk::is_mount_root(&site.path)? {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
-    let keyspaces = Store::open(&site.name, &site.path)?.keyspaces();
-    let fjall = site.lock_fjall()?;
+    let store = Store::open_by_folder(&site.name, &site.path)?;
     // What a killed daemon left in the page cache is read by the copy; it must not be taken back.
     disk::sync_tree(&site.path)?;
-    Ok(Checked { keyspaces, fjall })
+    Ok(store)
 }
 
 /// Tries the exchange with two files of our own beside the source.

@@ -2,15 +2,25 @@
 
 use crate::error::{Cause, io_advice_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// A store that is open for reading alone: nothing is flushed or compacted.
 pub(crate) struct Store {
+    // First, so that it is closed while its folder is still open.
     database: Database,
     path: PathBuf,
+    /// The folder that it was opened by; none where it was opened by its name.
+    folder: Option<File>,
 }
+
+/// A pair is written, and its place in a B-tree is chosen, by what the first ones of its keyspace
+/// are like.
+const SAMPLE_PAIRS: usize = 1_000;
+const SAMPLE_BYTES: usize = 1024 * 1024;
 
 /// What visits the pairs of a keyspace.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
@@ -20,13 +30,33 @@ impl Store {
     ///
     /// fjall itself may cut a torn tail off a journal, as every open does.
     pub(crate) fn open(name: &str, path: &Path) -> Result<Self, Cause> {
+        Self::open_by(name, path, None)
+    }
+
+    /// Opens the store as [`Store::open`] does, but by its folder and not by the folder's name: when
+    /// the folder is given another name, the store is read on, and its journals, which may be long,
+    /// need not be replayed once more.
+    pub(crate) fn open_by_folder(name: &str, path: &Path) -> Result<Self, Cause> {
+        let folder = File::open(path).map_err(Cause::io("open", path))?;
+        Self::open_by(name, path, Some(folder))
+    }
+
+    fn open_by(name: &str, path: &Path, folder: Option<File>) -> Result<Self, Cause> {
         super::version::check_native(name, path)?;
         check_layout(name, path)?;
+        // Where /proc is not mounted it is opened by its name, and can't be read on.
+        let folder = folder.filter(|folder| is_same(&by_descriptor(folder), folder));
+        let opened = folder.as_ref().map_or_else(|| path.to_owned(), by_descriptor);
         // Without workers nothing is flushed or compacted: reading leaves the store's files alone.
         let database =
-            guarded("open", path, || Database::builder(path).worker_threads_unchecked(0).open())
+            guarded("open", path, || Database::builder(opened).worker_threads_unchecked(0).open())
                 .map_err(|cause| busy_or(cause, name, path))?;
-        Ok(Self { database, path: path.to_owned() })
+        Ok(Self { database, path: path.to_owned(), folder })
+    }
+
+    /// Whether it was opened by the folder that stands at `path` now.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.folder.as_ref().is_some_and(|folder| is_same(path, folder))
     }
 
     /// The names of its keyspaces, sorted.
@@ -41,6 +71,18 @@ impl Store {
     pub(crate) fn approximate_pairs(&self, keyspace: &str) -> Result<Option<u64>, Cause> {
         let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(None) };
         guarded("count", &self.path, || Ok(Some(keyspace.approximate_len() as u64)))
+    }
+
+    /// How many bytes of key and value a pair of a keyspace has, by its first ones; none where there is
+    /// none.
+    pub(crate) fn sampled_pair_bytes(&self, keyspace: &str) -> Result<Option<usize>, Cause> {
+        let (mut pairs, mut bytes) = (0, 0);
+        self.visit(keyspace, None, &mut |key, value| {
+            pairs += 1;
+            bytes += key.len() + value.len();
+            Ok(pairs < SAMPLE_PAIRS && bytes < SAMPLE_BYTES)
+        })?;
+        Ok(bytes.checked_div(pairs))
     }
 
     /// Visits the pairs of a keyspace in the order of their keys, from behind `after` on, until
@@ -85,6 +127,18 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+fn by_descriptor(folder: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+}
+
+fn is_same(path: &Path, folder: &File) -> bool {
+    let inode = |metadata: std::io::Result<fs::Metadata>| {
+        metadata.ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    };
+    let found = inode(fs::metadata(path));
+    found.is_some() && found == inode(folder.metadata())
 }
 
 /// Opens a store as a daemon does. It is never created.
@@ -171,4 +225,44 @@ fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables of a store are opened when they are read, by their paths.
+    #[test]
+    fn a_store_that_was_opened_by_its_folder_is_read_on_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let database = Database::builder(&old).open().unwrap();
+        let keyspace = database.keyspace("k", KeyspaceCreateOptions::default).unwrap();
+        let mut ingestion = keyspace.start_ingestion().unwrap();
+        for number in 0..2_000_u32 {
+            ingestion.write(number.to_be_bytes(), [7; 96]).unwrap();
+        }
+        ingestion.finish().unwrap();
+        drop((keyspace, database));
+
+        let store = Store::open_by_folder("s", &old).unwrap();
+        assert!(store.is_at(&old) && !store.is_at(&new));
+        fs::rename(&old, &new).unwrap();
+        fs::write(&old, "a marker").unwrap();
+        assert!(store.is_at(&new) && !store.is_at(&old));
+        assert_eq!(store.sampled_pair_bytes("k").unwrap(), Some(100));
+        assert_eq!(store.sampled_pair_bytes("no such").unwrap(), None);
+        let mut pairs = 0;
+        store
+            .visit("k", None, &mut |_, _| {
+                pairs += 1;
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(pairs, 2_000);
+        // It has fjall's own lock as long as it is open.
+        assert!(matches!(Store::open("s", &new), Err(Cause::SourceBusy { .. })));
+        drop(store);
+        Store::open("s", &new).unwrap();
+    }
 }

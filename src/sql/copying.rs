@@ -9,9 +9,14 @@ use crate::error::Cause;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
 use crate::protocol::{RecordStage, Run};
 use rusqlite::Connection;
+use std::path::Path;
 
 /// Large pages where the file is ours to create: a row of 1 KiB does not overflow them.
 const PAGE_BYTES: u32 = 16 * 1024;
+
+/// The page cache of a copy. Rows come in the order of their keys, so that a page is seldom needed
+/// again once it is full; what a mapping of one's own writes elsewhere is what needs the room.
+const CACHE_KIBIBYTES: i64 = 16 * 1024;
 
 /// What a copy is going to write.
 pub(crate) struct Draft<'a> {
@@ -39,14 +44,29 @@ pub(crate) struct Copying {
 }
 
 impl Target {
+    /// Bytes of a page of the database; of one that does not exist yet, those that it will have.
+    pub(crate) fn page_bytes(&self) -> Result<usize, Cause> {
+        if self.is_new()? {
+            return Ok(PAGE_BYTES as usize);
+        }
+        let connection = connection::open(&self.path, false)?;
+        let bytes: u32 = connection
+            .query_one("PRAGMA page_size", [], |row| row.get(0))
+            .map_err(engine("look at the pages of", &self.path))?;
+        Ok(bytes as usize)
+    }
+
+    fn is_new(&self) -> Result<bool, Cause> {
+        Ok(crate::disk::metadata(&self.path)?.is_none_or(|metadata| metadata.len() == 0))
+    }
+
     /// Creates the record, the tables that are missing, and the fence, in one transaction; durable
     /// when it returns, with the file's name.
     pub(crate) fn begin_copy(&self, draft: Draft<'_>) -> Result<(), StepError> {
         let what = "begin the copy in";
         let failed = engine(what, &self.path);
-        let found = crate::disk::metadata(&self.path)?;
-        let new = found.as_ref().is_none_or(|metadata| metadata.len() == 0);
-        if found.is_none() {
+        let new = self.is_new()?;
+        if crate::disk::metadata(&self.path)?.is_none() {
             // SQLite makes the journal's name durable before its own: after a power cut a journal
             // would be left alone, as where somebody has lost the main file.
             drop(crate::disk::create(&self.path, &[])?);
@@ -132,12 +152,7 @@ impl Target {
     }
 
     /// Opens the target to go on with a copy.
-    pub(crate) fn copying(
-        &self,
-        plan: &str,
-        run: Run,
-        chunk_bytes: usize,
-    ) -> Result<Copying, Cause> {
+    pub(crate) fn copying(&self, plan: &str, run: Run) -> Result<Copying, Cause> {
         let connection = connection::open(&self.path, false)?;
         let failed = engine("prepare", &self.path);
         // Before anything changes: a refusal must leave the mode as it was.
@@ -149,9 +164,7 @@ impl Target {
         // A rollback journal is faster for rows that are only added. Where another connection holds
         // the database in WAL, it stays there, which is as durable.
         connection::set_journal_mode(&connection, &self.path, "DELETE")?;
-        // A chunk's pages stay in memory until its commit; negative means KiB.
-        let kibibytes = i64::try_from(chunk_bytes / 1024 * 2).unwrap_or(i64::MAX).max(8 * 1024);
-        connection.pragma_update(None, "cache_size", -kibibytes).map_err(&failed)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES).map_err(&failed)?;
         Ok(Copying { target: self.clone(), connection, record })
     }
 }
@@ -160,6 +173,11 @@ impl Copying {
     /// The record as the last transaction left it.
     pub(crate) const fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The target's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.target.path
     }
 
     /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest;

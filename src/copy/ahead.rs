@@ -1,0 +1,242 @@
+//! Reading ahead: the stores are read, decoded and hashed on a thread of their own, while the rows
+//! of what was read before are written.
+
+use super::Digest;
+use crate::error::Cause;
+use crate::kv::Store;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What is handed over at once: enough that handing over costs nothing.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// What may wait to be written, besides one pair that is larger: as much as is read while a chunk is
+/// synced.
+const AHEAD_BYTES: usize = 16 * 1024 * 1024;
+
+/// A keyspace that is not copied to its end.
+pub(super) struct Rest<'a> {
+    /// Where it was missing, there are no pairs.
+    pub(super) store: Option<&'a Store>,
+    pub(super) keyspace: &'a str,
+    /// The last key that is copied.
+    pub(super) after: Option<Vec<u8>>,
+}
+
+/// Pairs in the order of their keys, one behind the other in one buffer.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    /// For each pair, where its key and where its value ends.
+    ends: Vec<(usize, usize)>,
+    /// Of these pairs alone.
+    pub(super) digest: Digest,
+    /// Where a chunk ends behind these pairs.
+    pub(super) end: Option<ChunkEnd>,
+}
+
+/// Where a chunk ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ChunkEnd {
+    /// The keyspace goes on behind this key.
+    Behind(Vec<u8>),
+    /// The keyspace ends, too.
+    Done,
+}
+
+impl Batch {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.digest.add(key, value);
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    /// The pairs: key and value.
+    pub(super) fn pairs(&self) -> Vec<(&[u8], &[u8])> {
+        let mut start = 0;
+        let pair = |&(key_end, end): &(usize, usize)| {
+            let key = self.bytes.get(start..key_end).unwrap_or_default();
+            start = end;
+            (key, self.bytes.get(key_end..end).unwrap_or_default())
+        };
+        self.ends.iter().map(pair).collect()
+    }
+}
+
+/// Reads each of `rests` to its end into `queue`, in chunks of `chunk_bytes`, until the queue is
+/// closed. What fails is the last thing in the queue.
+pub(super) fn read(rests: Vec<Rest<'_>>, chunk_bytes: usize, queue: &Queue) {
+    let _end = queue.closed_when_dropped();
+    for rest in rests {
+        if let Err(cause) = read_keyspace(&rest, chunk_bytes, queue) {
+            queue.push(Err(cause));
+            return;
+        }
+    }
+}
+
+fn read_keyspace(rest: &Rest<'_>, chunk_bytes: usize, queue: &Queue) -> Result<(), Cause> {
+    let mut batch = queue.empty();
+    let mut chunk = 0;
+    let mut is_closed = false;
+    if let Some(store) = rest.store {
+        store.visit(rest.keyspace, rest.after.as_deref(), &mut |key, value| {
+            batch.add(key, value);
+            chunk += key.len() + value.len();
+            if chunk >= chunk_bytes {
+                chunk = 0;
+                batch.end = Some(ChunkEnd::Behind(key.to_vec()));
+            } else if batch.bytes.len() < BATCH_BYTES {
+                return Ok(true);
+            }
+            let full = std::mem::replace(&mut batch, queue.empty());
+            is_closed = !queue.push(Ok(full));
+            Ok(!is_closed)
+        })?;
+    }
+    if !is_closed {
+        batch.end = Some(ChunkEnd::Done);
+        queue.push(Ok(batch));
+    }
+    Ok(())
+}
+
+/// Batches on their way from the reader to the writer; bounded by their bytes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Result<Batch, Cause>>,
+    bytes: usize,
+    /// Buffers to be used again.
+    spare: Vec<Batch>,
+    closed: bool,
+}
+
+/// Closes the queue when either side ends, however it does.
+#[derive(Debug)]
+pub(super) struct ClosedWhenDropped<'a>(&'a Queue);
+
+impl Drop for ClosedWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    pub(super) const fn closed_when_dropped(&self) -> ClosedWhenDropped<'_> {
+        ClosedWhenDropped(self)
+    }
+
+    /// Adds a batch once there is room; false where nobody wants it any more.
+    fn push(&self, batch: Result<Batch, Cause>) -> bool {
+        let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len());
+        let full = |state: &mut State| {
+            !state.closed && !state.waiting.is_empty() && state.bytes + bytes > AHEAD_BYTES
+        };
+        let mut state =
+            self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return false;
+        }
+        state.bytes += bytes;
+        state.waiting.push_back(batch);
+        drop(state);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Takes the next batch; none where the reader has ended.
+    pub(super) fn pop(&self) -> Option<Result<Batch, Cause>> {
+        let empty = |state: &mut State| !state.closed && state.waiting.is_empty();
+        let mut state =
+            self.changed.wait_while(self.state(), empty).unwrap_or_else(PoisonError::into_inner);
+        let batch = state.waiting.pop_front();
+        let bytes = batch.as_ref().and_then(|batch| batch.as_ref().ok());
+        state.bytes -= bytes.map_or(0, |batch| batch.bytes.len());
+        drop(state);
+        self.changed.notify_all();
+        batch
+    }
+
+    /// Gives a batch back whose pairs are written. Larger buffers are let go, since they are rare.
+    pub(super) fn give_back(&self, mut batch: Batch) {
+        if batch.bytes.capacity() <= 2 * BATCH_BYTES {
+            batch.bytes.clear();
+            batch.ends.clear();
+            let (bytes, ends) = (batch.bytes, batch.ends);
+            self.state().spare.push(Batch { bytes, ends, ..Batch::default() });
+        }
+    }
+
+    fn empty(&self) -> Batch {
+        self.state().spare.pop().unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        let mut batch = Batch::default();
+        batch.add(b"", &vec![7; bytes]);
+        batch
+    }
+
+    #[test]
+    fn a_batch_gives_the_pairs_back_that_were_added() {
+        let pairs: [(&[u8], &[u8]); 4] = [(b"a", b"1"), (b"", b""), (b"bc", b""), (b"", b"xyz")];
+        let mut batch = Batch::default();
+        for (key, value) in pairs {
+            batch.add(key, value);
+        }
+        assert_eq!(batch.pairs(), pairs);
+        assert_eq!((batch.digest.pairs, batch.digest.bytes), (4, 7));
+    }
+
+    /// A value that is larger than all that may wait must still get through.
+    #[test]
+    fn a_batch_of_any_size_passes_and_no_more_waits_than_the_bound() {
+        let queue = Queue::default();
+        let sizes = [AHEAD_BYTES + 1, 1, AHEAD_BYTES / 2, AHEAD_BYTES / 2, AHEAD_BYTES / 2, 3];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _end = queue.closed_when_dropped();
+                for size in sizes {
+                    assert!(queue.push(Ok(batch(size))));
+                }
+            });
+            let mut found = Vec::new();
+            while let Some(batch) = queue.pop() {
+                found.push(batch.unwrap().bytes.len());
+                assert!(queue.state().bytes <= AHEAD_BYTES.max(AHEAD_BYTES + 1));
+            }
+            assert_eq!(found, sizes);
+        });
+    }
+
+    #[test]
+    fn a_reader_ends_when_its_writer_has() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let reader =
+                scope.spawn(|| (0..3).map(|_| queue.push(Ok(batch(AHEAD_BYTES)))).collect());
+            assert!(queue.pop().is_some());
+            drop(queue.closed_when_dropped());
+            let pushed: Vec<bool> = reader.join().unwrap();
+            assert!(pushed[0] && !pushed[2]);
+        });
+    }
+}
