@@ -1,6 +1,6 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Job, Mapping, Sizes, copy, digest_source, verify};
+use crate::copy::{Job, Mapping, Sizes, Table, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
@@ -249,11 +249,20 @@ fn draft(
 ) -> Result<DraftKeyspace, Cause> {
     let sampled = store.map(|store| store.sampled_pair_bytes(&keyspace.name)).transpose()?;
     let sizes = Sizes::new(sampled.flatten().unwrap_or(0), page_bytes);
+    let tables = keyspace.mapping.tables_for(sizes);
+    // Names were looked at before anything was changed.
+    let names = |tables: Vec<Table>| tables.into_iter().map(|table| table.name);
+    if !names(tables.clone()).eq(names(keyspace.mapping.tables())) {
+        return Err(Cause::Plan(format!(
+            "the mapping of keyspace '{}' of source '{source}' names other tables once it knows the sizes",
+            keyspace.name.escape_debug()
+        )));
+    }
     Ok(DraftKeyspace {
         source: source.to_owned(),
         keyspace: keyspace.name.clone(),
         mapping: keyspace.mapping.name().to_owned(),
-        tables: keyspace.mapping.tables_for(sizes),
+        tables,
     })
 }
 

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match Arguments::read(&words) {
         Ok(arguments) => {
             let measured = rounds::measure(&arguments);
-            report::write(&arguments, &measured);
+            report::print(&arguments, &measured);
             ExitCode::SUCCESS
         }
         Err(usage) => {

@@ -8,14 +8,12 @@ use crate::work::Kind;
 use serde_json::{Value, json};
 use std::fs;
 
-/// Prints the table, and writes `speed.json` and `speed.svg`.
+/// Writes `speed.json` and `speed.svg`.
 pub fn write(arguments: &Arguments, measured: &Measured) {
-    print(measured);
     let text = serde_json::to_string_pretty(&to_json(arguments, measured)).expect("JSON");
     fs::create_dir_all(&arguments.out).expect("a folder");
     fs::write(arguments.out.join("speed.json"), text + "\n").expect("writes");
     fs::write(arguments.out.join("speed.svg"), chart(measured)).expect("writes");
-    println!("\nwritten to {}", arguments.out.display());
 }
 
 /// How many times as long as cutover a way takes for each pair.
@@ -24,7 +22,8 @@ pub fn ratio(all: &[Runs], runs: &Runs) -> Option<f64> {
     Some(runs.pair_microseconds() / ours.pair_microseconds())
 }
 
-fn print(measured: &Measured) {
+/// Prints the table.
+pub fn print(arguments: &Arguments, measured: &Measured) {
     println!("| work | way | seconds | µs a pair | times cutover's | peak MiB |");
     println!("|---|---|---|---|---|---|");
     for (work, all) in &measured.works {
@@ -46,6 +45,7 @@ fn print(measured: &Measured) {
             opening.cutover, opening.rusqlite, opening.rusqlite_and_read
         );
     }
+    println!("\nwritten to {}", arguments.out.display());
 }
 
 fn to_json(arguments: &Arguments, measured: &Measured) -> Value {

@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::ldk;
+use crate::report;
 use crate::store;
 use crate::ways::{CHILD, Way};
 use crate::work::{Kind, Work, works};
@@ -53,13 +54,12 @@ pub struct Opening {
     pub rusqlite_and_read: f64,
 }
 
-/// Runs every work that is asked for.
+/// Runs every work that is asked for; what is known so far is written after each.
 pub fn measure(arguments: &Arguments) -> Measured {
     let _ = fs::remove_dir_all(&arguments.folder);
     fs::create_dir_all(&arguments.folder).expect("a folder");
     let is_ldk = arguments.ldk && ldk::build();
-    let mut measured = Vec::new();
-    let mut opening = None;
+    let mut measured = Measured { works: Vec::new(), opening: None };
     for mut work in works(arguments) {
         if work.kind == Kind::Main && is_ldk {
             work.ways.push(Way::Ldk);
@@ -84,16 +84,18 @@ pub fn measure(arguments: &Arguments) -> Measured {
                 eprintln!("  {:>10.3} s {:>6} MiB {}", seconds, peak / 1024, runs.way.name());
                 runs.seconds.push(seconds);
                 runs.peak_kibibytes = runs.peak_kibibytes.max(peak);
-                if runs.way == Way::Cutover && work.kind == Kind::Main && opening.is_none() {
-                    opening = Some(open(&folder));
+                if runs.way == Way::Cutover && work.kind == Kind::Main && measured.opening.is_none()
+                {
+                    measured.opening = Some(open(&folder));
                 }
                 fs::remove_dir_all(&folder).expect("removes");
             }
         }
         fs::remove_dir_all(&original).expect("removes");
-        measured.push((work, runs));
+        measured.works.push((work, runs));
+        report::write(arguments, &measured);
     }
-    Measured { works: measured, opening }
+    measured
 }
 
 /// One run, in a folder of its own: its seconds and its peak memory in KiB.

@@ -2,7 +2,9 @@
 
 use crate::common::{Pairs, write_store};
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle};
-use cutover::{Cause, Error, Found, Mapping, MappingError, Observer, Plan, Rows, Table, Visit};
+use cutover::{
+    Cause, Error, Found, Mapping, MappingError, Observer, Plan, Rows, Sizes, Table, Visit,
+};
 use std::path::Path;
 
 /// An account: its number is the key, its name the value.
@@ -271,6 +273,40 @@ fn a_mapping_that_loses_a_pair_is_found_out_before_the_commit_point() {
     let error = cutover::sql(&plan, &mut ()).expect_err("a pair is missing");
     let Error::Verification(mismatch) = &error else { panic!("{error:?}") };
     assert_eq!((mismatch.expected_pairs, mismatch.found_pairs), (3, 2));
+    drop(migrating_handle(&plan).abort().expect("it can still go back"));
+}
+
+/// The names were looked at, and fenced off from others, before anything was sealed.
+#[test]
+fn a_mapping_that_names_other_tables_once_it_knows_the_sizes_is_refused() {
+    struct Shifty;
+    impl Mapping for Shifty {
+        fn name(&self) -> &'static str {
+            "shifty"
+        }
+        fn tables(&self) -> Vec<Table> {
+            Accounts.tables()
+        }
+        fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
+            assert!(sizes.pair_bytes > 0 && sizes.page_bytes == 16 * 1024);
+            vec![table("cutover_record", "a")]
+        }
+        fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+            Accounts.write(rows, key, value)
+        }
+        fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+            Accounts.read_back(rows, visit)
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), "eve");
+    let plan = Plan::builder("own")
+        .source("accounts", folder.path().join("accounts"), |s| s.table("a", Shifty))
+        .target(folder.path().join("target.sqlite"))
+        .build()
+        .expect("a plan");
+    let error = cutover::sql(&plan, &mut ()).expect_err("other tables").to_string();
+    assert!(error.contains("names other tables"), "{error}");
     drop(migrating_handle(&plan).abort().expect("it can still go back"));
 }
 

@@ -205,7 +205,8 @@ pub struct Blobs {
 const ROWS: usize = 64;
 
 impl Blobs {
-    /// A blob table of this name: `key BLOB PRIMARY KEY, value BLOB NOT NULL`.
+    /// A blob table of this name: `key BLOB PRIMARY KEY, value BLOB NOT NULL`; without row ids where its
+    /// rows fit into the target's pages.
     #[must_use]
     pub fn new(table: impl Into<String>) -> Self {
         let table = table.into();
