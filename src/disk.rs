@@ -30,6 +30,26 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Cause> {
         .map_err(Cause::io("sync the folder", folder))
 }
 
+/// Makes the names of `folder` and of all the folders that it is in durable, as far up as its file
+/// system goes and this user may look: whoever made them need not have.
+pub(crate) fn sync_ancestors(folder: &Path) -> Result<(), Cause> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    let own = device(folder).map_err(Cause::io("look at", folder))?;
+    for above in folder.ancestors().skip(1) {
+        if !device(above).is_ok_and(|device| device == own) {
+            break;
+        }
+        match sync_folder(above) {
+            Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                break;
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes the content of the file at `path` durable, if there is one.
 pub(crate) fn sync_file(path: &Path) -> Result<(), Cause> {
     match File::open(path) {

@@ -59,6 +59,7 @@ mod armed {
 
     /// The name of a mistake, which [`arm_from_environment`] has this thread make, to see whether
     /// the tests notice: `synchronous`, commits are not waited for; `folder`, folders are not synced;
+    /// `ancestors`, only the folders that these are in are not;
     /// `trusting`, what was found is not made durable; `tombstones-first`, before the commit point;
     /// `live-first`, before the tombstones.
     pub const MISTAKE_ENVIRONMENT: &str = "CUTOVER_MISTAKE";

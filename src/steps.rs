@@ -71,6 +71,13 @@ impl Driver {
     }
 
     fn claim(&mut self, seen: &Seen, entry: Option<MigrationId>) -> Result<(), Cause> {
+        if entry.is_some() && !fault::mistaken("ancestors") {
+            // I-1: a folder that was made just now takes its markers with it, or the target.
+            for site in &self.places.sites {
+                disk::sync_ancestors(site.folder())?;
+            }
+            disk::sync_ancestors(self.places.target.folder())?;
+        }
         let name = self.places.plan.name().to_owned();
         self.places.claim.set(&name, seen.observation.claim, entry)
     }
