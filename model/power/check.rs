@@ -1,11 +1,12 @@
 //! Whether what a power cut has left is as it was promised.
 
-use super::life::{End, KEYSPACES, Wish, home, plan, settle, stores};
+use super::life::{End, KEYSPACES, Wish, home, plan, settle, stores, target};
 use super::place::Place;
 use super::promise::{Promise, take};
 use super::tree::Tree;
 use crate::common::{Pairs, SOURCES, read_store, read_table};
 use crate::crash::{MISSING, plain_writes, stock_writes};
+use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -18,9 +19,9 @@ use std::path::Path;
 pub fn check(place: &Place, image: &Tree, promise: &Promise) -> Result<usize, String> {
     let scratch = place.scratch();
     image.write_to(&scratch);
-    let sql = plain_writes(&scratch.join("target.sqlite"));
+    let sql = plain_writes(&target(&scratch, place.sources));
     let home = home(&scratch, place.sources);
-    let missing = (place.sources > 1).then_some(MISSING);
+    let missing = (place.sources > 2).then_some(MISSING);
     let sources: Vec<&str> = stores(place.sources).iter().copied().chain(missing).collect();
     let (kv, shut): (Vec<&str>, Vec<&str>) =
         sources.into_iter().partition(|name| stock_writes(&home.join(name)));
@@ -30,8 +31,15 @@ pub fn check(place: &Place, image: &Tree, promise: &Promise) -> Result<usize, St
     if let Some(name) = shut.iter().find(|name| home.join(name).is_dir()) {
         return Err(format!("no marker is in the place of {name}, and it does not open"));
     }
+    // Step 8: what was handed out is not given back by itself, whatever becomes of the target.
+    let is_final = |name: &&&str| {
+        says_stage(&home.join(name), "final") || says_stage(&home.join(name), "reclaimed")
+    };
     match promise.handed_out {
         Some(End::Sql) if !sql => return Err("the target was live, and is not".to_owned()),
+        Some(End::Sql) if shut.iter().filter(is_final).count() != shut.len() => {
+            return Err("a marker is not final beside a target that was handed out".to_owned());
+        }
         Some(End::Kv) if !shut.is_empty() => {
             return Err(format!("the KV stores were open, and {shut:?} are not"));
         }
@@ -44,10 +52,15 @@ pub fn check(place: &Place, image: &Tree, promise: &Promise) -> Result<usize, St
     Ok(promise.wishes().len())
 }
 
+fn says_stage(marker: &Path, stage: &str) -> bool {
+    let text = fs::read_to_string(marker).unwrap_or_default();
+    text.contains(&format!("\"stage\":\"{stage}\""))
+}
+
 /// A start after the cut; `sql`, whether the target could be written before it.
 fn start(place: &Place, promise: &Promise, sql: bool, wish: Wish) -> Result<(), String> {
     let plan = plan(&place.folder(), place.sources);
-    let (end, asked) = settle(&plan, wish).map_err(|error| error.to_string())?;
+    let (end, asked) = settle(&plan, wish, &|_| {}).map_err(|error| error.to_string())?;
     if asked && !promise.lost && !promise.restoring {
         return Err("somebody had to say yes".to_owned());
     }
@@ -57,13 +70,27 @@ fn start(place: &Place, promise: &Promise, sql: bool, wish: Wish) -> Result<(), 
     if end == End::Sql && wish == Wish::Kv && promise.handed_out == Some(End::Kv) {
         return Err("the KV stores were the daemon's, and are not".to_owned());
     }
-    ended(place, promise, end)
+    ended(place, promise, end)?;
+    let marker = home(&place.folder(), place.sources).join(SOURCES[0]);
+    if end == End::Sql && place.sources == 1 && says_stage(&marker, "final") {
+        // I-3: what was retired is still whole.
+        let target = target(&place.folder(), place.sources);
+        for ending in ["", "-journal", "-wal", "-shm"] {
+            let _ = fs::remove_file(target.with_file_name(format!("target.sqlite{ending}")));
+        }
+        let restored = settle(&plan, Wish::Kv, &|_| {}).map_err(|error| error.to_string())?;
+        if restored != (End::Kv, true) {
+            return Err(format!("with the target gone, it was {restored:?}"));
+        }
+        ended(place, promise, End::Kv)?;
+    }
+    Ok(())
 }
 
 /// Every pair exactly once on one side, and the other side shut.
 fn ended(place: &Place, promise: &Promise, end: End) -> Result<(), String> {
     let folder = place.folder();
-    let target = folder.join("target.sqlite");
+    let target = target(&folder, place.sources);
     for (seed, source) in (1..).zip(stores(place.sources)) {
         let store = home(&folder, place.sources).join(source);
         let mut found = match end {

@@ -2,7 +2,7 @@
 
 use super::check::check;
 use super::life::{Act, Wish};
-use super::log::{Left, Model, Op, cut, mix, undecided};
+use super::log::{Left, Model, Op, cut, mix, sector_ends, undecided};
 use super::place::Place;
 use super::promise::Promise;
 use super::tree::Tree;
@@ -69,13 +69,14 @@ impl Counts {
 /// What is left in the images that are made of each prefix.
 fn every_left(log: &[Op], model: Model, care: Care) -> Vec<Left> {
     let mut every = vec![Left::None, Left::All, Left::Names, Left::Content];
-    let sectors = match log.last() {
-        Some(Op::Write { bytes, .. }) => bytes.len().div_ceil(512) as u64,
-        _ => 0,
-    };
-    // One of the places where the last write may end.
-    every.extend((sectors > 1).then(|| Left::Torn(1 + log.len() as u64 % (sectors - 1))));
+    if let Some(Op::Write { at, bytes, .. }) = log.last() {
+        every.extend((1..sector_ends(*at, bytes.len()).len() as u64).take(2).map(Left::Torn));
+    }
     let undecided = undecided(log, model);
+    // Of many, another few each time.
+    every.extend(
+        (0..undecided.min(3)).map(|at| Left::Except(((log.len() + at) % undecided) as u64)),
+    );
     if undecided < 16 && 1 << undecided <= care.subsets {
         every.extend((0..1 << undecided).map(Left::Some));
     } else {
@@ -218,6 +219,18 @@ fn every_instant(sources: usize) {
 #[test]
 fn i1_i2_i3_i4_a_power_cut_at_any_instant_of_the_life_of_one_source() {
     every_instant(1);
+}
+
+/// the daemon's database is in WAL once it is live.
+#[test]
+fn i1_i2_i3_i4_a_power_cut_at_any_instant_of_a_life_in_wal() {
+    let care = Care { stride: 1, subsets: 4 };
+    let acts: [&[&str]; 2] = [&["kv-writes", "sql", "sql-writes"], &["reclaim", "sql-writes"]];
+    let counts = add_up(&acts, |_, cut| {
+        let before: &[&str] = if cut[0] == "reclaim" { &["sql"] } else { &[] };
+        recorded(2, (before, cut)).sweep(care, &mut |_, _| true)
+    });
+    counts.conclude("power cuts in WAL");
 }
 
 #[test]

@@ -28,9 +28,6 @@ pub const VICTIM: &str = "kill ";
 /// The last mark of a disk with a fault: how many calls could have met it.
 pub const CALLS: &str = "calls ";
 
-/// A disk whose test has gone ends by itself.
-const LIFETIME: Duration = Duration::from_mins(10);
-
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -111,8 +108,9 @@ impl Disk {
         let log = at.with_extension("log");
         let word = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let words = ["disk", &word(base), &word(at), &word(&log), &Fault::word(fault)];
-        let mut server =
-            child::command(&words).stdout(Stdio::piped()).spawn().expect("a child process");
+        let mut command = child::command(&words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().expect("a child process");
         let mut output = BufReader::new(server.stdout.take().expect("its output"));
         let mounted = output.by_ref().lines().map_while(Result::ok).any(|line| line == MOUNTED);
         assert!(
@@ -165,9 +163,11 @@ pub fn serve(base: &str, at: &str, log: &str, fault: &str) {
     config.mount_options =
         vec![MountOption::FSName("cutover-power".to_owned()), MountOption::NoAtime];
     let session = fuser::Session::new(Shared(Arc::clone(&disk.0)), at, &config).expect("mounts");
-    std::thread::spawn(|| {
-        std::thread::sleep(LIFETIME);
-        std::process::exit(1);
+    let mounted = PathBuf::from(at);
+    std::thread::spawn(move || {
+        // It ends when its test has gone, however that ended, and leaves no dead mount.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = unmount(&mounted);
     });
     println!("\n{MOUNTED}");
     session.run().expect("serves until it is unmounted");
@@ -602,7 +602,7 @@ impl Filesystem for Shared {
 
 #[test]
 #[should_panic(expected = "these tests need FUSE")]
-fn where_there_is_no_simulated_disk_nothing_passes() {
+fn a_test_whose_disk_can_t_be_mounted_fails_and_says_what_it_needs() {
     let folder = tempfile::tempdir().expect("a folder");
     drop(Disk::mount(folder.path(), &folder.path().join("nowhere"), None));
 }

@@ -33,16 +33,21 @@ pub fn try_act(name: &str, folder: &Path, sources: usize) {
 /// durable what is in the target writes the number of a page anew.
 fn standing(tree: &Tree) -> BTreeMap<String, Option<Vec<u8>>> {
     let mut standing = BTreeMap::new();
-    let root = tree.list("", ROOT);
-    for (path, ino) in root.iter().flat_map(|(name, ino)| {
-        let below = if name == "kv" { tree.list("kv/", *ino) } else { Vec::new() };
-        below.into_iter().chain([(name.clone(), *ino)])
-    }) {
-        let content = match tree.node(ino) {
-            Some(Node::File(data)) if path != "target.sqlite" => Some(data.read(0, data.length())),
-            Some(Node::File(_) | Node::Folder(_)) | None => None,
-        };
-        standing.insert(path, content);
+    let mut folders = vec![(String::new(), ROOT)];
+    while let Some((folder, ino)) = folders.pop() {
+        for (path, ino) in tree.list(&folder, ino) {
+            if ["data", "data/kv", "data/db", "data/db/sql"].contains(&path.as_str()) {
+                folders.push((format!("{path}/"), ino));
+                continue;
+            }
+            let content = match tree.node(ino) {
+                Some(Node::File(data)) if !path.ends_with("target.sqlite") => {
+                    Some(data.read(0, data.length()))
+                }
+                Some(Node::File(_) | Node::Folder(_)) | None => None,
+            };
+            standing.insert(path, content);
+        }
     }
     standing
 }

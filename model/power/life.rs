@@ -3,24 +3,39 @@
 use super::disk::{VICTIM, mark};
 use crate::common::{SOURCES, small_plan_of, small_store, write_store};
 use crate::crash::{play_plan, with_missing};
-use cutover::{Aborted, Error, Found, Plan, ticket};
+use cutover::{Aborted, Error, Found, JournalMode, Plan, ticket};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The stores that are there: of one source, or of three, one of which is missing.
+/// The stores that are there: of one source, of two, or of three, one of which is missing.
 pub fn stores(sources: usize) -> &'static [&'static str] {
     if sources == 1 { &SOURCES[..1] } else { &SOURCES }
 }
 
-/// Where the stores are: one has a folder of its own, three share one with the target. Where names
-/// are in one folder, a sync of it for one of them is one for all.
+/// Where the stores are: one is far from the target, others share its folder. Where names are in one
+/// folder, a sync of it for one of them is one for all.
 pub fn home(folder: &Path, sources: usize) -> PathBuf {
-    if sources == 1 { folder.join("kv") } else { folder.to_owned() }
+    if sources == 1 { folder.join("data/kv") } else { folder.to_owned() }
+}
+
+pub fn target(folder: &Path, sources: usize) -> PathBuf {
+    if sources == 1 {
+        folder.join("data/db/sql/target.sqlite")
+    } else {
+        folder.join("target.sqlite")
+    }
 }
 
 pub fn plan(folder: &Path, sources: usize) -> Plan {
     let home = home(folder, sources);
-    let plan = small_plan_of(stores(sources), &home).target(folder.join("target.sqlite"));
-    if sources == 1 { plan } else { with_missing(plan, &home) }.build().expect("a plan")
+    let plan = small_plan_of(stores(sources), &home).target(target(folder, sources));
+    match sources {
+        1 => plan,
+        2 => plan.journal_mode(JournalMode::Wal),
+        _ => with_missing(plan, &home),
+    }
+    .build()
+    .expect("a plan")
 }
 
 pub const KEYSPACES: [&str; 2] = ["first", "second"];
@@ -50,8 +65,9 @@ pub enum End {
 }
 
 /// Opens, and takes the plain next step, until the state is final. With the end: whether it was
-/// found to wait for a person, or an abort before the commit point came to that.
-pub fn settle(plan: &Plan, wish: Wish) -> Result<(End, bool), Error> {
+/// found to wait for a person, or an abort before the commit point came to that. `say` hears what a
+/// person must have said: "rerun", or that the stores are to be given "back".
+pub fn settle(plan: &Plan, wish: Wish, say: &dyn Fn(&str)) -> Result<(End, bool), Error> {
     let mut found = cutover::open(plan)?;
     let mut asked = matches!(found, Found::RerunAllowed(_));
     loop {
@@ -70,6 +86,7 @@ pub fn settle(plan: &Plan, wish: Wish) -> Result<(End, bool), Error> {
             },
             (Found::Migrating(handle), Wish::Sql | Wish::Reclaim) => drop(handle.run(&mut ())?),
             (Found::Committed(handle), Wish::Kv) => {
+                say("back");
                 drop(handle.abort(ticket::AbortCommitted::losing_the_committed_copy())?);
             }
             (Found::Committed(handle), Wish::Sql | Wish::Reclaim) => drop(handle.finish()?),
@@ -83,15 +100,17 @@ pub fn settle(plan: &Plan, wish: Wish) -> Result<(End, bool), Error> {
                 return Ok((End::Sql, asked));
             }
             (Found::RerunAllowed(handle), Wish::Kv) => {
+                say("back");
                 drop(handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?);
             }
             (Found::RerunAllowed(handle), Wish::Sql | Wish::Reclaim) => {
+                say("rerun");
                 match handle.rerun(ticket::Rerun::losing_writes_made_in_sql()) {
                     Ok(handle) => drop(handle),
                     // What is being given back is given back, whatever is wished.
                     Err(failed) if failed.error.to_string().contains("being given back") => {
                         drop(failed);
-                        return settle(plan, Wish::Kv);
+                        return settle(plan, Wish::Kv, say);
                     }
                     Err(failed) => return Err(failed.into()),
                 }
@@ -125,7 +144,7 @@ pub fn act(act: &str, folder: &Path, sources: usize, killed_at: &str) -> Result<
     }
     match act {
         "create" => {
-            create(&home(folder, sources), sources);
+            create(folder, sources);
             Ok(())
         }
         "kv-writes" => {
@@ -166,13 +185,16 @@ pub fn act(act: &str, folder: &Path, sources: usize, killed_at: &str) -> Result<
 }
 
 fn settle_and_tell(plan: &Plan, wish: Wish, folder: &Path) -> Result<(), Error> {
-    let (end, _) = settle(plan, wish)?;
+    let (end, _) = settle(plan, wish, &|word| mark(folder, &format!("said {word}")))?;
     mark(folder, &format!("settled {end:?}"));
     Ok(())
 }
 
-/// What a stock program makes.
-pub fn create(home: &Path, sources: usize) {
+/// What stock programs make: the stores, and the folders that they and the target are in.
+pub fn create(folder: &Path, sources: usize) {
+    let home = home(folder, sources);
+    fs::create_dir_all(&home).expect("a folder");
+    fs::create_dir_all(target(folder, sources).parent().expect("a folder")).expect("a folder");
     for (seed, name) in (1..).zip(stores(sources)) {
         write_store(&home.join(name), &small_store(seed, 20));
     }

@@ -131,8 +131,10 @@ pub enum Left {
     All,
     Names,
     Content,
-    /// All, and of the last write so many sectors.
+    /// All, and of the last write what is before one of the sectors that it reaches into.
     Torn(u64),
+    /// All but one, and what can't be without it.
+    Except(u64),
     /// Those whose bits are set; from the 64th on, by a mixture of the bits.
     Some(u64),
 }
@@ -201,6 +203,7 @@ pub fn cut(base: &Tree, log: &[Op], model: Model, left: Left) -> Tree {
         let wanted = match (left, op.touches()) {
             (Left::None, _) => false,
             (Left::All | Left::Torn(_), _) => true,
+            (Left::Except(one), _) => number != one,
             (Left::Names, touches) => matches!(touches, Touches::Names(..)),
             (Left::Content, touches) => matches!(touches, Touches::Content(_)),
             (Left::Some(bits), _) => bit(bits, number),
@@ -214,14 +217,21 @@ pub fn cut(base: &Tree, log: &[Op], model: Model, left: Left) -> Tree {
             (Left::Torn(sectors), Op::Write { ino, at: from, bytes, .. })
                 if Some(at) == last_write =>
             {
-                let whole = (bytes.len() as u64).div_ceil(SECTOR_BYTES).max(1);
-                let kept = usize::try_from(sectors % whole * SECTOR_BYTES).expect("fits");
-                tree.file_mut(*ino).write(*from, &bytes[..kept]);
+                let ends = sector_ends(*from, bytes.len());
+                let end = ends[usize::try_from(sectors).expect("fits") % ends.len()];
+                tree.file_mut(*ino).write(*from, &bytes[..end]);
             }
             (_, op) => op.apply(&mut tree),
         }
     }
     tree
+}
+
+/// Where a write may be torn: before each sector of the disk that it reaches into.
+pub fn sector_ends(at: u64, length: usize) -> Vec<usize> {
+    let first = usize::try_from(at.next_multiple_of(SECTOR_BYTES) - at).expect("fits");
+    let sector = usize::try_from(SECTOR_BYTES).expect("fits");
+    std::iter::once(0).chain((first..length).step_by(sector).filter(|end| *end > 0)).collect()
 }
 
 fn bit(bits: u64, number: u64) -> bool {
@@ -388,6 +398,13 @@ mod tests {
         let log = [create("a", 2), Op::Sync(ROOT), write(2, 0, b"x"), write(2, far, b"y")];
         assert_eq!(every(&log, Model::Strict).len(), 4);
         assert_eq!(every(&log, Model::Journaled).len(), 3, "a file grows in order");
+    }
+
+    #[test]
+    fn a_write_is_torn_where_a_sector_of_the_disk_begins() {
+        assert_eq!(sector_ends(0, 1300), [0, 512, 1024]);
+        assert_eq!(sector_ends(500, 40), [0, 12]);
+        assert_eq!(sector_ends(512, 512), [0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where lives are recorded and their images are looked at.
 
 use super::disk::{Disk, Fault, mark};
-use super::life::{Act, create, home, stores};
+use super::life::{Act, create};
 use super::log::Op;
 use crate::child;
 use cutover::fault::MISTAKE_ENVIRONMENT;
@@ -25,18 +25,15 @@ impl Place {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let place = Self { root: root.expect("a folder"), sources };
-        let home = home(&place.base(), sources);
-        fs::create_dir_all(&home).expect("a folder");
-        create(&home, sources);
+        create(&place.base(), sources);
         place
     }
 
     /// Without any stores: a life begins with the act that creates them.
     pub fn empty(sources: usize) -> Self {
         let place = Self::new(sources);
-        for name in stores(sources) {
-            fs::remove_dir_all(home(&place.base(), sources).join(name)).expect("removes");
-        }
+        fs::remove_dir_all(place.base()).expect("removes");
+        fs::create_dir(place.base()).expect("a folder");
         place
     }
 

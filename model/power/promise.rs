@@ -31,6 +31,8 @@ pub struct Promise {
     pub lost: bool,
     /// Somebody has said that the stores are to be given back, which then goes on.
     pub restoring: bool,
+    /// Somebody has said that the retired stores are to be copied once more.
+    rerun: bool,
 }
 
 impl Promise {
@@ -42,6 +44,7 @@ impl Promise {
             handed_out: Some(End::Kv),
             lost: false,
             restoring: false,
+            rerun: false,
         }
     }
 
@@ -70,7 +73,7 @@ impl Promise {
                 if !matches!(*act, "kv-writes" | "settle-kv") {
                     self.handed_out = self.handed_out.filter(|end| *end != End::Kv);
                 }
-                self.restoring |= matches!(*act, "restore" | "take-back" | "settle-kv");
+                self.restoring |= matches!(*act, "restore" | "take-back");
                 if *act == "lose" {
                     (self.lost, self.handed_out) = (true, None);
                     // They may come back with the file, and need not.
@@ -80,13 +83,15 @@ impl Promise {
             ["end", "abort" | "take-back" | "restore"] | ["settled", "Kv"] => {
                 (self.handed_out, self.restoring) = (Some(End::Kv), false);
             }
+            ["said", "back"] => self.restoring = true,
+            ["said", "rerun"] => self.rerun = true,
             ["end", "sql" | "rerun" | "reclaim"] | ["settled", "Sql"] => {
                 self.handed_out = Some(End::Sql);
-                (self.lost, self.restoring) = (false, false);
-                if words == ["end", "rerun"] {
+                if self.rerun || words == ["end", "rerun"] {
                     // It was copied anew.
                     self.sql = Writes::default();
                 }
+                (self.lost, self.restoring, self.rerun) = (false, false, false);
             }
             ["end" | "kill", _] => {}
             other => panic!("no such mark: {other:?}"),

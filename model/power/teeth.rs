@@ -12,10 +12,22 @@ use super::tree::Tree;
 fn migrated_with(mistake: &'static str) -> Counts {
     let place = Place::new(1);
     let acts = ["kv-writes", "sql", "sql-writes"].map(|name| Act { mistake, ..Act::new(name) });
-    let log = place.record(&acts);
+    cut(&place, &acts, "begin sql")
+}
+
+/// The same where the folders that the stores and the target are in were made just before.
+fn made_and_migrated_with(mistake: &'static str) -> Counts {
+    let place = Place::empty(1);
+    let acts = ["create", "sql", "sql-writes"].map(|name| Act { mistake, ..Act::new(name) });
+    // What fjall and the maker of the folders have not made durable may be lost until the seal.
+    cut(&place, &acts, "end sql")
+}
+
+fn cut(place: &Place, acts: &[Act], from: &str) -> Counts {
+    let log = place.record(acts);
     let base = Tree::load(&place.base());
     let care = Care { stride: 1, subsets: 4 };
-    sweep(&place, &base, &log, Promise::new(), "begin sql", care, &mut |_, _| true)
+    sweep(place, &base, &log, Promise::new(), from, care, &mut |_, _| true)
 }
 
 /// Migrations that are killed as soon as SQLite has removed a journal, which is when a commit shows
@@ -56,6 +68,12 @@ fn folders_that_are_not_synced_are_found() {
 }
 
 #[test]
+fn the_folders_above_that_are_not_synced_are_found() {
+    made_and_migrated_with("").conclude("folders that were just made");
+    bites(&made_and_migrated_with("ancestors"), "no fsync of the folders above");
+}
+
+#[test]
 fn tombstones_before_the_commit_are_found() {
     bites(&migrated_with("tombstones-first"), "tombstones before the commit");
 }
@@ -68,4 +86,6 @@ fn a_target_that_is_live_before_the_tombstones_is_found() {
 #[test]
 fn a_restart_that_trusts_what_it_reads_is_found() {
     bites(&restarted_with("trusting"), "a restart that trusts what it reads");
+    // A single cut does not show it.
+    migrated_with("trusting").conclude("trusting, without a kill");
 }
