@@ -28,6 +28,8 @@ mod steps;
 mod stores;
 
 pub use copy::{Blobs, Mapping, MappingError, Rows, Sizes, Table, Visit, quote};
+#[cfg(feature = "typed")]
+pub use copy::{Pair, Typed, codec};
 pub use error::{Cause, Error, Failed};
 pub use from_marker::plan_from_marker;
 pub use handle::{

@@ -6,4 +6,5 @@ mod mapping;
 pub mod memory;
 mod neighbours;
 mod resuming;
+mod typed;
 mod whole;

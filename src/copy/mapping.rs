@@ -1,6 +1,6 @@
 //! Mappings: how a pair becomes rows, and rows become the pair again.
 
-use rusqlite::types::ToSql;
+use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, Params, Row};
 
 /// Turns the pairs of one keyspace into rows of one or more tables, and back.
@@ -128,6 +128,12 @@ impl From<rusqlite::Error> for MappingError {
     }
 }
 
+impl From<String> for MappingError {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// The target, as a mapping may use it: statements, but no transactions of its own.
 #[derive(Debug)]
 pub struct Rows<'a> {
@@ -137,6 +143,16 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     pub(crate) const fn new(connection: &'a Connection) -> Self {
         Self { connection }
+    }
+
+    /// As [`Rows::execute`], with SQLite's own error.
+    #[cfg(feature = "typed")]
+    pub(super) fn execute_raw<P: Params>(
+        &self,
+        sql: &str,
+        parameters: P,
+    ) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(sql)?.execute(parameters)
     }
 
     /// Runs one statement that returns no rows; returns how many it changed. Prepared once.
@@ -162,6 +178,22 @@ impl<'a> Rows<'a> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(parameters)?;
         Ok(rows.next()?.map(read).transpose()?)
+    }
+
+    /// The first column of the first row that a query returns: what a pair refers to, in a table
+    /// that was filled before. Without a row the pair is refused, and `missing` is the reason.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::Refused`] without a row; where SQLite refuses or fails.
+    pub fn look_up<T: FromSql, P: Params>(
+        &self,
+        sql: &str,
+        parameters: P,
+        missing: impl FnOnce() -> String,
+    ) -> Result<T, MappingError> {
+        self.query_one(sql, parameters, |row| row.get(0))?
+            .ok_or_else(|| MappingError::Refused(missing()))
     }
 
     /// Visits every row that a query returns.

@@ -1,0 +1,280 @@
+use super::*;
+use crate::copy::codec::{from_json, to_json};
+use proptest::prelude::*;
+use rusqlite::Connection;
+use serde::Deserialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Read,
+    Write,
+}
+
+/// Every kind of field that fits a column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct All {
+    id: u64,
+    signed: i64,
+    small: i8,
+    flag: bool,
+    rate: f64,
+    name: String,
+    letter: char,
+    bytes: Vec<u8>,
+    kind: Kind,
+    maybe: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    note: Option<String>,
+    #[serde(rename = "odd name \"?1\"")]
+    odd: u32,
+}
+
+const CREATE: &str = r#"CREATE TABLE "all" (
+    id INTEGER PRIMARY KEY, signed INTEGER NOT NULL, small INTEGER NOT NULL, flag INTEGER NOT NULL,
+    rate REAL, name TEXT NOT NULL, letter TEXT NOT NULL, bytes BLOB NOT NULL, kind TEXT NOT NULL,
+    maybe INTEGER, note TEXT, "odd name ""?1""" INTEGER NOT NULL, raw BLOB) STRICT"#;
+
+fn all() -> Typed<All> {
+    Typed::<All>::new(
+        "all",
+        CREATE,
+        |_, value| from_json(value),
+        |row| Ok((row.id.to_be_bytes().to_vec(), to_json(row)?)),
+    )
+}
+
+fn one() -> All {
+    All {
+        id: 7,
+        signed: -1,
+        small: -128,
+        flag: true,
+        rate: 0.5,
+        name: "n".into(),
+        letter: 'ß',
+        bytes: vec![0, 255],
+        kind: Kind::Write,
+        maybe: None,
+        note: None,
+        odd: 3,
+    }
+}
+
+/// A database with the mapping's table.
+fn database(mapping: &impl Mapping) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    for table in mapping.tables() {
+        connection.execute(&table.create, []).unwrap();
+    }
+    connection
+}
+
+fn write(
+    connection: &Connection,
+    mapping: &impl Mapping,
+    (key, value): &Pair,
+) -> Result<(), MappingError> {
+    mapping.write(&Rows::new(connection), key, value)
+}
+
+fn read(connection: &Connection, mapping: &impl Mapping) -> Result<Vec<Pair>, MappingError> {
+    let mut pairs = Vec::new();
+    mapping.read_back(&Rows::new(connection), &mut |key, value| {
+        pairs.push((key.to_vec(), value.to_vec()));
+        Ok(())
+    })?;
+    Ok(pairs)
+}
+
+fn pair(row: &All) -> Pair {
+    (row.id.to_be_bytes().to_vec(), to_json(row).unwrap())
+}
+
+fn refusal<V: std::fmt::Debug>(result: Result<V, MappingError>) -> String {
+    match result {
+        Err(MappingError::Refused(reason)) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+prop_compose! {
+    fn any_row()(
+        (id, signed, small, flag) in (0..=i64::MAX.unsigned_abs(), any::<i64>(), any::<i8>(), any::<bool>()),
+        // SQLite has no negative zero, and NaN is its NULL.
+        rate in any::<i32>().prop_map(|rate| f64::from(rate) / 8.0),
+        (name, letter, bytes) in (any::<String>(), any::<char>(), any::<Vec<u8>>()),
+        kind in prop_oneof![Just(Kind::Read), Just(Kind::Write)],
+        (maybe, note, odd) in (any::<Option<i32>>(), any::<Option<String>>(), any::<u32>()),
+    ) -> All {
+        All { id, signed, small, flag, rate, name, letter, bytes, kind, maybe, note, odd }
+    }
+}
+
+proptest! {
+    #[test]
+    fn i2_whatever_fits_the_columns_comes_back_byte_by_byte(row in any_row(), blanks in any::<bool>()) {
+        let mapping = all().keep_raw("raw");
+        let connection = database(&mapping);
+        let (key, mut value) = pair(&row);
+        if blanks {
+            value.push(b' ');
+        }
+        let stored = (key, value);
+        write(&connection, &mapping, &stored).unwrap();
+        prop_assert_eq!(read(&connection, &mapping).unwrap(), vec![stored]);
+        let kept: bool = connection.query_one(r#"SELECT raw IS NOT NULL FROM "all""#, [], |r| r.get(0)).unwrap();
+        prop_assert_eq!(kept, blanks);
+    }
+}
+
+#[test]
+fn i2_a_value_that_does_not_come_back_is_refused_before_its_row_is_written() {
+    let mapping = all();
+    let connection = database(&mapping);
+    let (key, value) = pair(&one());
+    let mut spaced = value.clone();
+    spaced.insert(1, b' ');
+    assert_eq!(
+        refusal(write(&connection, &mapping, &(key, spaced))),
+        format!(
+            "its value of {} bytes is not what its struct encodes to, which has {} bytes and differs from byte 1 on",
+            value.len() + 1,
+            value.len()
+        )
+    );
+    let other_key = (vec![9; 8], value);
+    for mapping in [all(), all().keep_raw("raw")] {
+        let reason = refusal(write(&connection, &mapping, &other_key));
+        assert!(reason.starts_with("its key of 8 bytes is not what"), "{reason}");
+    }
+    assert_eq!(read(&connection, &all()).unwrap(), []);
+}
+
+/// Negative zero and NaN have no place in SQLite; JSON has none for NaN.
+#[test]
+fn i2_a_number_that_sqlite_changes_does_not_pass_for_the_same() {
+    let mapping = all();
+    let connection = database(&mapping);
+    let stored = pair(&All { rate: -0.0, ..one() });
+    write(&connection, &mapping, &stored).unwrap();
+    assert_ne!(read(&connection, &mapping).unwrap(), [stored]);
+}
+
+#[test]
+fn i2_columns_that_disagree_with_the_bytes_that_are_kept_are_found_out() {
+    let mapping = all().keep_raw("raw");
+    let connection = database(&mapping);
+    let (key, mut value) = pair(&one());
+    value.push(b'\n');
+    write(&connection, &mapping, &(key, value)).unwrap();
+    connection.execute(r#"UPDATE "all" SET signed = 5"#, []).unwrap();
+    assert_eq!(
+        refusal(read(&connection, &mapping)),
+        "a row of 'all' has other columns than the bytes that it keeps"
+    );
+}
+
+#[test]
+fn a_row_that_is_no_struct_is_refused_by_its_column_and_not_by_its_content() {
+    let mapping = all();
+    let connection = database(&mapping);
+    write(&connection, &mapping, &pair(&one())).unwrap();
+    connection.execute(r#"UPDATE "all" SET kind = 'secret'"#, []).unwrap();
+    assert_eq!(
+        refusal(read(&connection, &mapping)),
+        "a row of 'all' does not read back as its struct: column 'kind'"
+    );
+}
+
+#[test]
+fn what_fits_no_column_is_refused_with_the_reason() {
+    #[derive(Serialize, Deserialize)]
+    struct Nested {
+        id: u64,
+        list: Vec<String>,
+    }
+    let nested = Typed::<Nested>::new(
+        "nested",
+        "CREATE TABLE nested (id INTEGER PRIMARY KEY, list BLOB NOT NULL) STRICT",
+        |_, value| from_json(value),
+        |row| Ok((Vec::new(), to_json(row)?)),
+    );
+    let connection = database(&nested);
+    let refused = |json: &str| {
+        let pair = (Vec::new(), json.as_bytes().to_vec());
+        refusal(write(&connection, &nested, &pair))
+    };
+    let reason = refused(r#"{"id":1,"list":["secret"]}"#);
+    assert!(
+        reason.starts_with("a field fits no column: ") && !reason.contains("secret"),
+        "{reason}"
+    );
+    assert_eq!(
+        refused(r#"{"id":18446744073709551615,"list":[]}"#),
+        "a number is too large for a column"
+    );
+}
+
+#[test]
+fn a_column_that_is_missing_is_the_mapping_s_fault() {
+    let mapping = Typed::<All>::new(
+        "all",
+        r#"CREATE TABLE "all" (id INTEGER PRIMARY KEY)"#,
+        |_, value| from_json(value),
+        |row| Ok(pair(row)),
+    );
+    let connection = database(&mapping);
+    let reason = refusal(write(&connection, &mapping, &pair(&one())));
+    assert!(reason.contains("has no column named signed"), "{reason}");
+    connection.execute(r#"INSERT INTO "all" VALUES (1)"#, []).unwrap();
+    let reason = refusal(read(&connection, &mapping));
+    assert!(reason.ends_with("missing field `signed`"), "{reason}");
+}
+
+#[test]
+fn an_orphan_is_told_with_the_reference_that_leads_nowhere() {
+    #[derive(Serialize, Deserialize)]
+    struct Both {
+        id: u64,
+        first: Option<u64>,
+        left: u64,
+        right: Option<u64>,
+    }
+    let both = Typed::<Both>::new(
+        "both",
+        "CREATE TABLE both (id INTEGER PRIMARY KEY, first INTEGER REFERENCES one,
+            left INTEGER, right INTEGER, FOREIGN KEY (left, right) REFERENCES two (l, r))",
+        |_, value| from_json(value),
+        |row| Ok((Vec::new(), to_json(row)?)),
+    );
+    let connection = database(&both);
+    connection
+        .execute_batch(
+            "CREATE TABLE one (number INTEGER PRIMARY KEY);
+             CREATE TABLE two (l INTEGER, r INTEGER, PRIMARY KEY (l, r));
+             INSERT INTO one VALUES (1);
+             INSERT INTO two VALUES (1, 2);",
+        )
+        .unwrap();
+    for (json, reason) in [
+        (r#"{"id":1,"first":2,"left":1,"right":2}"#, "its first refers to no row of table 'one'"),
+        (
+            r#"{"id":1,"first":1,"left":2,"right":2}"#,
+            "its left, right refers to no row of table 'two'",
+        ),
+        (
+            r#"{"id":1,"first":null,"left":2,"right":2}"#,
+            "its left, right refers to no row of table 'two'",
+        ),
+    ] {
+        let pair = (Vec::new(), json.as_bytes().to_vec());
+        assert_eq!(refusal(write(&connection, &both, &pair)), reason);
+    }
+    for json in [
+        r#"{"id":1,"first":1,"left":1,"right":2}"#,
+        r#"{"id":2,"first":null,"left":9,"right":null}"#,
+    ] {
+        let pair = (Vec::new(), json.as_bytes().to_vec());
+        write(&connection, &both, &pair).unwrap();
+    }
+}
