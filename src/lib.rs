@@ -3,6 +3,10 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("cutover needs Linux: its fence is renameat2 with RENAME_EXCHANGE");
 
+/// The programs in the guide for authors compile.
+#[cfg(all(doctest, feature = "typed"))]
+#[doc = include_str!("../docs/authors.md")]
+mod authors {}
 mod copy;
 mod disk;
 mod driver;

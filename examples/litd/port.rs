@@ -45,7 +45,8 @@ fn sessions() -> Typed<SessionRow> {
     Typed::<SessionRow>::looking_up(
         "session",
         "CREATE TABLE session (id INTEGER PRIMARY KEY,
-            account INTEGER NOT NULL REFERENCES account, label TEXT NOT NULL) STRICT",
+            account INTEGER NOT NULL REFERENCES account, label TEXT NOT NULL,
+            UNIQUE (account, id)) STRICT",
         |rows, key, value| {
             let session: Session = postcard::from_bytes(value).map_err(|e| e.to_string())?;
             let by_name = "SELECT id FROM account WHERE name = ?1";

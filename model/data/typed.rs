@@ -48,8 +48,8 @@ struct GrantRow {
 const ACCOUNT: &str = r#"CREATE TABLE account (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, "limit" INTEGER NOT NULL, raw BLOB) STRICT"#;
 const SESSION: &str = "CREATE TABLE session (
-    token BLOB PRIMARY KEY, account INTEGER NOT NULL REFERENCES account, uses INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID";
+    token BLOB PRIMARY KEY, account INTEGER NOT NULL REFERENCES account, uses INTEGER NOT NULL,
+    UNIQUE (account, token)) STRICT, WITHOUT ROWID";
 const GRANT: &str = r#"CREATE TABLE "grant" (
     what TEXT PRIMARY KEY, account INTEGER NOT NULL REFERENCES account) STRICT, WITHOUT ROWID"#;
 
@@ -255,4 +255,38 @@ fn i2_an_older_value_is_refused_unless_its_bytes_are_kept_and_then_it_verifies()
     assert_eq!(rows, [(5, None), (0, kept(values[1])), (7, kept(values[2]))]);
     drop(connection);
     verify(&plan).expect("verifies");
+}
+
+#[test]
+fn an_index_is_a_constraint_or_the_daemon_s_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), ("eve", 2));
+    let target = folder.path().join("target.sqlite");
+    // The daemon's own schema, before the migration.
+    sqlite(&target, GRANT);
+    sqlite(&target, r#"CREATE INDEX early ON "grant" (account)"#);
+    let plan = plan(folder.path());
+    drop(fresh_handle(&plan).begin().expect("begins"));
+    migrating_handle(&plan).run(&mut StopAfter { chunks: 3 }).expect_err("stops");
+    // Going back leaves both.
+    drop(cutover::kv(&plan).expect("the stores come back"));
+    let connection = cutover::sql(&plan, &mut ()).expect("SQL");
+    // And after it.
+    connection.execute("CREATE INDEX late ON session (uses)", []).expect("an index");
+    let uses = |query: &str, index: &str| {
+        let how: String = connection
+            .query_one(&format!("EXPLAIN QUERY PLAN {query}"), [], |row| row.get(3))
+            .expect("a plan");
+        assert!(how.contains(&format!("INDEX {index} ")), "{query}: {how}");
+    };
+    uses(r#"SELECT * FROM "grant" WHERE account = 1"#, "early");
+    uses("SELECT * FROM session WHERE uses = 1", "late");
+    uses("SELECT * FROM session WHERE account = 1", "sqlite_autoindex_session_2");
+    drop(connection);
+    verify(&plan).expect("verifies");
+    let Found::Tombstoned(handle) = cutover::open(&plan).expect("opens") else {
+        panic!("not live")
+    };
+    let ticket = cutover::ticket::Reclaim::losing_the_way_back();
+    drop(handle.reclaim(ticket).expect("an index is in nobody's way"));
 }

@@ -104,7 +104,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
 
     /// Keeps, in the column `column` (`BLOB`, may be `NULL`), the bytes of each value that its
     /// struct does not encode to: JSON with blanks, say, or without a field that came later. It is
-    /// `NULL` for every other, and no field of `T` may have its name.
+    /// `NULL` for every other. A field of `T` that has its name is refused.
     #[must_use]
     pub fn keep_raw(mut self, column: impl Into<String>) -> Self {
         self.raw = Some(column.into());
@@ -218,6 +218,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Mapping for Typed<T> {
             columns.push((name.trim_start_matches(':'), value.as_ref()));
         }
         if let Some(column) = &self.raw {
+            if columns.iter().any(|(name, _)| name.eq_ignore_ascii_case(column)) {
+                return Err(format!("'{column}' is a field and can't keep its bytes, too").into());
+            }
             columns.push((column, &raw));
         }
         self.insert(rows, &columns)

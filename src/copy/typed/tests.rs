@@ -150,6 +150,17 @@ fn i2_a_value_that_does_not_come_back_is_refused_before_its_row_is_written() {
     assert_eq!(read(&connection, &all()).unwrap(), []);
 }
 
+#[test]
+fn a_column_does_not_keep_bytes_and_a_field() {
+    let mapping = all().keep_raw("Note");
+    let connection = database(&mapping);
+    let some = All { note: Some("n".into()), ..one() };
+    assert_eq!(
+        refusal(write(&connection, &mapping, &pair(&some))),
+        "'Note' is a field and can't keep its bytes, too"
+    );
+}
+
 /// Negative zero and NaN have no place in SQLite; JSON has none for NaN.
 #[test]
 fn i2_a_number_that_sqlite_changes_does_not_pass_for_the_same() {
