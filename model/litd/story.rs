@@ -115,7 +115,8 @@ fn i1_i4_a_tombstone_that_fails_on_the_second_store_is_completed_at_the_next_sta
     let trace = temporary.path().join("trace");
     let mut traced = litd(&whole, &APPROVED);
     Litd::start(traced.env(cutover::fault::TRACE_ENVIRONMENT, &trace)).expect("it starts").stop();
-    let trace = fs::read_to_string(trace).expect("litd was built with the feature `__faults`");
+    let trace = fs::read_to_string(trace)
+        .expect("a trace; without one litd has no faults: cargo build --examples --all-features");
     let of_second = "step: Mark { source: 1, stage: Tombstone";
     let step = 1 + trace.lines().position(|line| line.contains(of_second)).expect("such a step");
 
