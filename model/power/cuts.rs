@@ -207,7 +207,9 @@ fn stride(by_default: usize) -> usize {
 }
 
 fn every_instant(sources: usize) {
-    let care = Care { stride: 1, subsets: u32::try_from(samples() * 2 / 3).expect("few") };
+    let subsets = u32::try_from(samples() * 2 / 3).expect("few");
+    // Of the longer logs every other prefix, in short runs.
+    let care = Care { stride: if sources == 1 { 1 } else { stride(2) }, subsets };
     let counts = add_up(&LIVES, |_, &(before, cut)| {
         let counts = recorded(sources, (before, cut)).sweep(care, &mut |_, _| true);
         println!("{before:?}, then {cut:?}: {counts}");
@@ -244,7 +246,7 @@ fn cut_again(place: &Place, image: &Tree, promise: &Promise, wish: Wish) -> Coun
     let log = place.record(&[Act::new(wish.word())]);
     let from = format!("begin {}", wish.word());
     let base = Tree::load(&place.base());
-    let care = Care { stride: stride(7), subsets: 2 };
+    let care = Care { stride: stride(10), subsets: 2 };
     let counts = sweep(place, &base, &log, promise.clone(), &from, care, &mut |_, _| true);
     Counts { again: 1, ..counts }
 }
@@ -254,12 +256,12 @@ fn i1_i2_i3_i4_a_second_power_cut_during_the_recovery_from_the_first() {
     let counts = add_up(&LIVES, |number, &life| {
         let life = recorded(if number.is_multiple_of(2) { 1 } else { 3 }, life);
         let mut first = Vec::new();
-        let few = Care { stride: stride(16), subsets: 1 };
+        let few = Care { stride: stride(24), subsets: 1 };
         let mut counts = life.sweep(few, &mut |image, promise| {
             first.push((image.clone(), promise.clone()));
             true
         });
-        let every = (first.len() / samples().max(1)).max(1);
+        let every = (first.len() / (samples() / 2).max(1)).max(1);
         for (at, (image, promise)) in first.into_iter().step_by(every).enumerate() {
             let wishes = promise.wishes();
             counts += cut_again(&life.place, &image, &promise, wishes[at % wishes.len()]);
@@ -314,8 +316,8 @@ fn i1_i2_i3_i4_a_power_cut_after_a_kill_and_a_restart() {
     let counts = add_up(&KILLED, |number, &(before, killed)| {
         let place = Place::new(if number.is_multiple_of(2) { 3 } else { 1 });
         let operations = place.operations(before, killed).len();
-        let kills = (samples() / 2).clamp(1, operations);
-        let care = Care { stride: stride(5), subsets: 2 };
+        let kills = (samples() / 3).clamp(1, operations);
+        let care = Care { stride: stride(8), subsets: 2 };
         let mut counts = Counts::default();
         for kill in 0..kills {
             let at = 1 + kill * operations / kills;
