@@ -125,6 +125,10 @@ pub fn lost_by_fjall(place: &Place, image: &Tree, promise: &Promise) -> Vec<Stri
     image.write_to(&scratch);
     let home = home(&scratch, place.sources);
     let mut lost = Vec::new();
+    let untouched = stores(place.sources).iter().all(|name| !home.join(name).is_file());
+    if untouched && target(&scratch, place.sources).parent().is_none_or(|folder| !folder.is_dir()) {
+        lost.push("the target's folder, which nobody has synced yet".to_owned());
+    }
     for (seed, name) in (1..).zip(stores(place.sources)) {
         let path = home.join(name);
         if path.is_file() {
