@@ -126,9 +126,12 @@ pub(crate) fn remove_tree(folder: &Path) -> Result<(), Cause> {
         .map_err(Cause::io("remove", folder))
 }
 
+/// What is read at once of a file that may be longer: all that cutover's own files hold, mostly.
+const READ_BYTES: usize = 4096;
+
 /// The first `bytes_max` + 1 bytes of a regular file; the one more shows that it is too long.
 pub(crate) fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(bytes_max.min(READ_BYTES));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

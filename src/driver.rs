@@ -1,6 +1,7 @@
 //! The driver: observe, ask the protocol for one step, make it durable, observe again. It decides
 //! nothing about order.
 
+use crate::copy::Middle;
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
@@ -27,6 +28,8 @@ pub(crate) struct Driver {
     pub(crate) kept: Vec<Option<Store>>,
     /// The retired stores, while they are read: opening one may replay a long journal.
     pub(crate) opened: Option<Vec<Opened>>,
+    /// Where this session's copy divided each keyspace of the record, for the verification.
+    pub(crate) middles: Vec<Option<Middle>>,
     /// The retired stores whose second lock was set when they were opened; none where no store was.
     pub(crate) lifted: Option<BTreeSet<PathBuf>>,
 }
@@ -36,7 +39,7 @@ impl Driver {
     pub(crate) fn new(plan: &Plan) -> Result<Self, Error> {
         let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
         let kept = places.sites.iter().map(|_| None).collect();
-        Ok(Self { places, kept, opened: None, lifted: None })
+        Ok(Self { places, kept, opened: None, middles: Vec::new(), lifted: None })
     }
 
     /// Looks at everything, and says which state it is.

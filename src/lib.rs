@@ -31,7 +31,7 @@ mod status;
 mod steps;
 mod stores;
 
-pub use copy::{Blobs, Mapping, MappingError, Rows, Sizes, Table, Visit, quote};
+pub use copy::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
 #[cfg(feature = "typed")]
 pub use copy::{Pair, Typed, codec};
 pub use error::{Cause, Error, Failed};

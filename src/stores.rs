@@ -1,6 +1,6 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Job, Mapping, Sizes, Table, copy, digest_source, verify};
+use crate::copy::{Copied, Job, Sizes, Table, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
@@ -63,7 +63,8 @@ impl Driver {
         });
         drop(opened);
         self.close_stores();
-        copied
+        self.middles = copied?;
+        Ok(())
     }
 
     /// Whether a copy that stopped had made some chunks durable; what can't be looked at may have
@@ -79,13 +80,19 @@ impl Driver {
     ) -> Result<(), StepError> {
         let record = self.record(seen)?;
         let mappings = self.mappings(record)?;
-        let pairs: Vec<(&KeyspaceRecorded, &dyn Mapping)> = record
+        let middles = self.middles.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let copied: Vec<Copied<'_>> = record
             .keyspaces
             .iter()
             .zip(&mappings)
-            .map(|(keyspace, mapped)| (keyspace, mapped.mapping.as_ref()))
+            .zip(middles)
+            .map(|((keyspace, mapped), middle)| Copied {
+                keyspace,
+                mapping: mapped.mapping.as_ref(),
+                middle,
+            })
             .collect();
-        let total = verify(&self.places.target, &pairs, observer)?;
+        let total = verify(&self.places.target, &copied, observer)?;
         tracing::info!(
             pairs = total.pairs,
             bytes = total.bytes,

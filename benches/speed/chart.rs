@@ -43,7 +43,7 @@ pub fn chart(measured: &Measured) -> String {
 fn bar(body: &mut String, y: f64, runs: &Runs, ratio: f64, most: f64) -> f64 {
     let color = match runs.way {
         Way::Cutover => "#1a7f5a",
-        Way::Floor | Way::FloorMany | Way::Plain => "#9aa5b1",
+        Way::Floor | Way::FloorMany | Way::FloorIds | Way::Plain => "#9aa5b1",
         Way::Hour | Way::Lndinit | Way::Ldk => "#c2703d",
     };
     // From a tenth of cutover's time on; every doubling is as long.

@@ -25,6 +25,8 @@ pub enum Way {
     Floor,
     /// The same, with 64 rows in each statement.
     FloorMany,
+    /// The same, into a table with row ids, as cutover makes one where a row is wide for its page.
+    FloorIds,
     /// The pairs in memory, written one after the other into a file; one fsync at the end.
     Plain,
     /// LDK's `migrate_kv_store_data`, a program of its own.
@@ -32,12 +34,13 @@ pub enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cutover,
         Self::Hour,
         Self::Lndinit,
         Self::Floor,
         Self::FloorMany,
+        Self::FloorIds,
         Self::Plain,
         Self::Ldk,
     ];
@@ -50,6 +53,7 @@ impl Way {
             Self::Lndinit => "the lndinit way",
             Self::Floor => "SQLite floor",
             Self::FloorMany => "SQLite floor, 64 rows a statement",
+            Self::FloorIds => "SQLite floor, 64 rows a statement, with row ids",
             Self::Plain => "plain write",
             Self::Ldk => "LDK",
         }
@@ -58,7 +62,7 @@ impl Way {
     /// Whether it needs no store: its pairs are made in memory, before its time begins.
     pub const fn is_floor(self) -> bool {
         match self {
-            Self::Floor | Self::FloorMany | Self::Plain => true,
+            Self::Floor | Self::FloorMany | Self::FloorIds | Self::Plain => true,
             Self::Cutover | Self::Hour | Self::Lndinit | Self::Ldk => false,
         }
     }
@@ -86,8 +90,9 @@ pub fn play(words: &[String]) {
         Way::Cutover => migrate(&store, &target),
         Way::Hour => hour(&store, &target),
         Way::Lndinit => lndinit(&store, &target),
-        Way::Floor => floor(&sorted, &target, 1),
-        Way::FloorMany => floor(&sorted, &target, 64),
+        Way::Floor => floor(&sorted, &target, BLOBS, 1),
+        Way::FloorMany => floor(&sorted, &target, BLOBS, 64),
+        Way::FloorIds => floor(&sorted, &target, BLOBS_WITH_IDS, 64),
         Way::Plain => plain(&sorted, &target),
         Way::Ldk => panic!("LDK is a program of its own"),
     }
@@ -171,6 +176,8 @@ fn each_pair(store: &Path, mut visit: impl FnMut(&[u8], &[u8])) {
 const BLOBS: &str =
     "CREATE TABLE store_pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID";
 
+const BLOBS_WITH_IDS: &str = "CREATE TABLE store_pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL)";
+
 fn hour(store: &Path, target: &Path) {
     let mut connection = Connection::open(target).expect("opens");
     connection.pragma_update(None, "journal_mode", "WAL").expect("WAL");
@@ -239,14 +246,15 @@ fn lndinit(store: &Path, target: &Path) {
     }
 }
 
-fn floor(pairs: &[(Vec<u8>, Vec<u8>)], target: &Path, rows: usize) {
+/// Into a new file with pages of 16 KiB, or into the one that is there, with those that it has.
+fn floor(pairs: &[(Vec<u8>, Vec<u8>)], target: &Path, create: &str, rows: usize) {
     let connection = Connection::open(target).expect("opens");
     connection
         .execute_batch(
             "PRAGMA page_size = 16384; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN",
         )
         .expect("prepares");
-    connection.execute(BLOBS, []).expect("a table");
+    connection.execute(create, []).expect("a table");
     let insert = |rows: usize| {
         let values = vec!["(?, ?)"; rows].join(", ");
         connection.prepare(&format!("INSERT INTO store_pairs VALUES {values}")).expect("prepares")

@@ -57,7 +57,8 @@ pub fn works(arguments: &Arguments) -> Vec<Work> {
         add(Kind::Journal, pairs, value_bytes, &[Way::Cutover, Way::Hour, Way::Lndinit]);
     }
     for (pairs, value_bytes) in EXISTING {
-        add(Kind::Existing, pairs, value_bytes, &[Way::Cutover, Way::Hour]);
+        let ways = [Way::Cutover, Way::Hour, Way::FloorMany, Way::FloorIds];
+        add(Kind::Existing, pairs, value_bytes, &ways);
     }
     for value_bytes in SWEEP_VALUES_BYTES {
         let pairs = (SWEEP_BYTES / (KEY_BYTES + value_bytes)).min(SWEEP_PAIRS_MAX) as u64;

@@ -5,6 +5,7 @@ mod fence;
 mod mapping;
 pub mod memory;
 mod neighbours;
+mod parts;
 mod resuming;
 mod typed;
 mod whole;

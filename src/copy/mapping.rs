@@ -53,6 +53,48 @@ pub trait Mapping: Send + Sync + 'static {
     ///
     /// [`MappingError::Refused`] where rows do not make a pair.
     fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError>;
+
+    /// Reads one part of what [`Mapping::read_back`] reads, where it knows how, and says whether it
+    /// did. Both parts are read at the same time, over a connection each; every row must be in just
+    /// one of them, also a row that nobody expects there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mapping::read_back`].
+    fn read_back_part(
+        &self,
+        rows: &Rows<'_>,
+        part: Part<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, MappingError> {
+        let _ = (rows, part, visit);
+        Ok(false)
+    }
+}
+
+/// One of the two parts of a keyspace's rows.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// The rows of the pairs up to this one, and this one's.
+    Through(Split<'a>),
+    /// All others.
+    Behind(Split<'a>),
+}
+
+/// The pair behind which a keyspace is divided, somewhere about its middle.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Split<'a> {
+    /// Its key.
+    pub key: &'a [u8],
+    /// How many pairs there are up to it, itself among them.
+    pub pairs: u64,
+}
+
+impl<'a> Split<'a> {
+    pub(crate) const fn new(key: &'a [u8], pairs: u64) -> Self {
+        Self { key, pairs }
+    }
 }
 
 /// What visits the pairs that are read back: the key, then the value.
@@ -230,11 +272,12 @@ pub struct Blobs {
     /// Of [`ROWS`] pairs. It keeps the rows before one that fails, so that SQLite need not be able to
     /// take them back: it then copies no page before it changes it.
     insert_many: String,
-    select: String,
 }
 
 /// Rows that one statement inserts: its cursor stays at the end of the table for all of them.
 const ROWS: usize = 64;
+
+const WITHOUT_ROWID: &str = ", WITHOUT ROWID";
 
 impl Blobs {
     /// A blob table of this name: `key BLOB PRIMARY KEY, value BLOB NOT NULL`; without row ids where its
@@ -249,7 +292,6 @@ impl Blobs {
                 "INSERT OR FAIL INTO {quoted} (key, value) VALUES {}",
                 ["(?, ?)"; ROWS].join(", ")
             ),
-            select: format!("SELECT key, value FROM {quoted}"),
             table,
         }
     }
@@ -259,6 +301,28 @@ impl Blobs {
         let create =
             format!("CREATE TABLE {} ({columns}) STRICT{without_rowid}", quote(&self.table));
         Table { name: self.table.clone(), create }
+    }
+
+    /// Visits the rows for which `condition` is true.
+    fn visit<P: Params>(
+        &self,
+        rows: &Rows<'_>,
+        condition: &str,
+        parameters: P,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), MappingError> {
+        let select = format!("SELECT key, value FROM {}{condition}", quote(&self.table));
+        rows.query_each(&select, parameters, |row| {
+            let blob = |column| {
+                row.get_ref(column)?.as_blob().map_err(|error| {
+                    MappingError::Refused(format!(
+                        "a row of '{}' holds no blob: {error}",
+                        self.table
+                    ))
+                })
+            };
+            visit(blob(0)?, blob(1)?)
+        })
     }
 
     /// Inserts just [`ROWS`] pairs.
@@ -296,13 +360,13 @@ impl Mapping for Blobs {
     }
 
     fn tables(&self) -> Vec<Table> {
-        vec![self.definition(", WITHOUT ROWID")]
+        vec![self.definition(WITHOUT_ROWID)]
     }
 
     /// Rows that don't fit into a page of a table without row ids would each take a page more; so they
     /// go into one with row ids, and SQLite keeps an index of the keys beside it.
     fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
-        vec![self.definition(if sizes.fit_without_rowid() { ", WITHOUT ROWID" } else { "" })]
+        vec![self.definition(if sizes.fit_without_rowid() { WITHOUT_ROWID } else { "" })]
     }
 
     fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
@@ -333,17 +397,36 @@ impl Mapping for Blobs {
     }
 
     fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
-        rows.query_each(&self.select, [], |row| {
-            let blob = |column| {
-                row.get_ref(column)?.as_blob().map_err(|error| {
-                    MappingError::Refused(format!(
-                        "a row of '{}' holds no blob: {error}",
-                        self.table
-                    ))
-                })
-            };
-            visit(blob(0)?, blob(1)?)
-        })
+        self.visit(rows, "", [], visit)
+    }
+
+    /// By the tables' own order. Of a table that somebody else made, nothing is known of its rows' order
+    /// and of what may be NULL in it.
+    fn read_back_part(
+        &self,
+        rows: &Rows<'_>,
+        part: Part<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, MappingError> {
+        let definition = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        let found: Option<String> =
+            rows.query_one(definition, [&self.table], |row| row.get(0))?.flatten();
+        let is = |without_rowid| {
+            found.as_ref().is_some_and(|found| *found == self.definition(without_rowid).create)
+        };
+        let (compare, split) = match part {
+            Part::Through(split) => ("<=", split),
+            Part::Behind(split) => (">", split),
+        };
+        if is(WITHOUT_ROWID) {
+            self.visit(rows, &format!(" WHERE key {compare} ?1"), [split.key], visit)?;
+        } else if is("") {
+            let pairs = i64::try_from(split.pairs).unwrap_or(i64::MAX);
+            self.visit(rows, &format!(" WHERE rowid {compare} ?1"), [pairs], visit)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 }
 
@@ -382,6 +465,49 @@ mod tests {
             Blobs::new("t").read_back(&Rows::new(&connection), &mut visit).unwrap();
             assert_eq!(found, pairs(count));
         }
+    }
+
+    /// I-2: wherever the split is, also beside all rows, and whatever the rows' ids are.
+    #[test]
+    fn the_two_parts_of_a_table_are_all_its_rows_once() {
+        let blobs = Blobs::new("t");
+        for sizes in [Sizes::new(10, 4096), Sizes::new(4096, 4096)] {
+            let connection = Connection::open_in_memory().unwrap();
+            connection.execute(&blobs.tables_for(sizes)[0].create, []).unwrap();
+            write(&connection, 100).unwrap();
+            // One that verification must find, wherever it stands.
+            let extra = "INSERT INTO t VALUES (x'', x'01')";
+            connection.execute(extra, []).unwrap();
+            let rows = Rows::new(&connection);
+            for (key, count) in
+                [("", 0), ("key 0", 1), ("key 049", 50), ("key 099", 100), ("z", 999)]
+            {
+                let split = Split::new(key.as_bytes(), count);
+                let mut found = Vec::new();
+                let mut visit = |key: &[u8], value: &[u8]| {
+                    found.push((key.to_vec(), value.to_vec()));
+                    Ok(())
+                };
+                for part in [Part::Through(split), Part::Behind(split)] {
+                    assert!(blobs.read_back_part(&rows, part, &mut visit).unwrap());
+                }
+                found.sort();
+                let mut expected = pairs(100);
+                expected.insert(0, (Vec::new(), vec![1]));
+                assert_eq!(found, expected, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_of_somebody_else_s_is_not_read_in_parts() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (key BLOB, value BLOB, rowid INTEGER)").unwrap();
+        let part = Part::Through(Split::new(b"k", 1));
+        let mut visit = |_: &[u8], _: &[u8]| panic!("no row is visited");
+        assert!(
+            !Blobs::new("t").read_back_part(&Rows::new(&connection), part, &mut visit).unwrap()
+        );
     }
 
     /// Whatever SQLite keeps of a statement that fails half-way.

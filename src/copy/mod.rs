@@ -10,9 +10,11 @@ mod orphan;
 mod run;
 #[cfg(feature = "typed")]
 mod typed;
+mod verify;
 
 pub(crate) use digest::Digest;
-pub use mapping::{Blobs, Mapping, MappingError, Rows, Sizes, Table, Visit, quote};
-pub(crate) use run::{Job, copy, digest_source, verify};
+pub use mapping::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
+pub(crate) use run::{Job, Middle, copy};
 #[cfg(feature = "typed")]
 pub use typed::{Pair, Typed};
+pub(crate) use verify::{Copied, digest_source, verify};

@@ -1,17 +1,14 @@
-//! The copy's loop and the verification's.
+//! The copy's loop.
 
 use super::ahead::{self, ChunkEnd, Queue, Rest};
-use super::{Digest, Mapping, MappingError, Rows};
-use crate::error::{Cause, Mismatch};
+use super::{Digest, MappingError, Rows};
+use crate::error::Cause;
 use crate::kv::Store;
 use crate::observer::{Observer, Phase, Progress};
 use crate::plan::Keyspace;
 use crate::protocol::record::KeyspaceRecorded;
-use crate::sql::{Copying, StepError, Target};
+use crate::sql::{Copying, StepError};
 use std::thread;
-
-/// Pairs between two looks at the observer while the target is re-read.
-const VERIFY_PAIRS: u64 = 50_000;
 
 /// A refused pair is named by so many bytes of its key.
 const KEY_BYTES_SHOWN: usize = 32;
@@ -23,16 +20,26 @@ pub(crate) struct Job<'a> {
     pub(crate) store: Option<&'a Store>,
 }
 
+/// A pair at about the middle of a keyspace: its key, and its number.
+#[derive(Debug)]
+pub(crate) struct Middle {
+    pub(super) key: Vec<u8>,
+    pub(super) pairs: u64,
+}
+
 /// Copies what is not copied yet, chunk by chunk; each is durable when the observer hears of it.
 /// `jobs` are the record's keyspaces, in its order. Stores are read on a thread of their own; rows
-/// are written, and mappings called, on this one.
+/// are written, and mappings called, on this one. Returns the middle of each keyspace, where it was
+/// among what this call copied.
 pub(crate) fn copy(
     mut copying: Copying,
     jobs: &[Job<'_>],
     chunk_bytes: usize,
     observer: &mut dyn Observer,
-) -> Result<(), StepError> {
-    let pairs_expected = expected(jobs)?;
+) -> Result<Vec<Option<Middle>>, StepError> {
+    let expected = expected(jobs)?;
+    let pairs_expected = expected.iter().sum();
+    let mut middles: Vec<Option<Middle>> = jobs.iter().map(|_| None).collect();
     let queue = Queue::default();
     thread::scope(|scope| {
         let rests = rests(&copying, jobs);
@@ -42,13 +49,19 @@ pub(crate) fn copy(
             .map_err(Cause::io("start a thread that reads for", copying.path()))?;
         // However this ends, the reader does too.
         let _end = queue.closed_when_dropped();
-        for (index, job) in jobs.iter().enumerate() {
+        let each = jobs.iter().zip(&expected).zip(&mut middles).enumerate();
+        for (index, ((job, expected), middle)) in each {
             while is_unfinished(&copying, index) {
                 if observer.cancelled() {
                     return Err(Cause::Cancelled.into());
                 }
-                copying = copying
-                    .chunk(index, |rows, keyspace| write_chunk(job, rows, keyspace, &queue))?;
+                copying = copying.chunk(index, |rows, keyspace| {
+                    write_chunk(job, rows, keyspace, &queue, |key, pairs| {
+                        if middle.is_none() && pairs >= expected / 2 {
+                            *middle = Some(Middle { key: key.to_vec(), pairs });
+                        }
+                    })
+                })?;
                 let done = &copying.record().keyspaces;
                 tracing::debug!(
                     source = job.source,
@@ -65,7 +78,7 @@ pub(crate) fn copy(
                 });
             }
         }
-        Ok(())
+        Ok(middles)
     })
 }
 
@@ -86,14 +99,13 @@ fn rests<'a>(copying: &Copying, jobs: &[Job<'a>]) -> Vec<Rest<'a>> {
         .collect()
 }
 
-fn expected(jobs: &[Job<'_>]) -> Result<u64, Cause> {
-    let mut pairs = 0;
-    for job in jobs {
-        if let Some(store) = job.store {
-            pairs += store.approximate_pairs(&job.keyspace.name)?.unwrap_or(0);
-        }
-    }
-    Ok(pairs)
+/// About how many pairs each of `jobs` has.
+fn expected(jobs: &[Job<'_>]) -> Result<Vec<u64>, Cause> {
+    let pairs = |job: &Job<'_>| {
+        let found = job.store.map(|store| store.approximate_pairs(&job.keyspace.name)).transpose();
+        found.map(|pairs| pairs.flatten().unwrap_or(0))
+    };
+    jobs.iter().map(pairs).collect()
 }
 
 fn write_chunk(
@@ -101,6 +113,7 @@ fn write_chunk(
     rows: &Rows<'_>,
     keyspace: &mut KeyspaceRecorded,
     queue: &Queue,
+    mut written: impl FnMut(&[u8], u64),
 ) -> Result<(), Cause> {
     let mut digest = recorded(keyspace);
     loop {
@@ -112,6 +125,9 @@ fn write_chunk(
             refused(job, key, error)
         })?;
         digest.join(batch.digest);
+        if let Some((key, _)) = pairs.last() {
+            written(key, digest.pairs);
+        }
         let end = batch.end.take();
         queue.give_back(batch);
         let Some(end) = end else { continue };
@@ -126,13 +142,8 @@ fn write_chunk(
 }
 
 /// The record was decoded, and decoding checks its digests.
-fn recorded(keyspace: &KeyspaceRecorded) -> Digest {
+pub(super) fn recorded(keyspace: &KeyspaceRecorded) -> Digest {
     Digest::recorded(keyspace).unwrap_or_default()
-}
-
-fn unread(target: &Target, message: String, next: &'static str) -> StepError {
-    let (what, path) = ("read back the rows in", target.path.clone());
-    Cause::Engine { engine: "SQLite", what, path, message, next }.into()
 }
 
 fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
@@ -167,95 +178,4 @@ fn shown(key: &[u8]) -> String {
         }
         Some(_) | None => hex::encode(key),
     }
-}
-
-/// Re-reads the target over a new connection and compares every keyspace with what was read from
-/// its source (I-2).
-pub(crate) fn verify(
-    target: &Target,
-    keyspaces: &[(&KeyspaceRecorded, &dyn Mapping)],
-    observer: &mut dyn Observer,
-) -> Result<Digest, StepError> {
-    let connection = target.reader()?;
-    let rows = Rows::new(&connection);
-    let pairs_expected = keyspaces.iter().map(|(recorded, _)| recorded.pairs).sum();
-    let mut total = Digest::default();
-    for (keyspace, mapping) in keyspaces {
-        let mut found = Digest::default();
-        let tell = |observer: &mut dyn Observer, found: &Digest| {
-            observer.progress(&Progress {
-                phase: Phase::Verifying,
-                source: keyspace.source.clone(),
-                keyspace: keyspace.keyspace.clone(),
-                pairs: total.pairs + found.pairs,
-                bytes: total.bytes + found.bytes,
-                pairs_expected: Some(pairs_expected),
-            });
-        };
-        let read = mapping.read_back(&rows, &mut |key, value| {
-            found.add(key, value);
-            if found.pairs.is_multiple_of(VERIFY_PAIRS) {
-                tell(observer, &found);
-                if observer.cancelled() {
-                    return Err(MappingError::Cancelled);
-                }
-            }
-            Ok(())
-        });
-        match read {
-            Ok(()) => compare(keyspace, found, "the SQL database")?,
-            Err(MappingError::Cancelled) => return Err(Cause::Cancelled.into()),
-            Err(MappingError::Refused(reason)) => {
-                return Err(unread(
-                    target,
-                    reason,
-                    "mend the mapping and run this again, or abort",
-                ));
-            }
-            Err(MappingError::Engine(reason)) => {
-                return Err(unread(
-                    target,
-                    reason,
-                    "abort, or look at the disk and run this again",
-                ));
-            }
-        }
-        tell(observer, &found);
-        total.join(found);
-    }
-    Ok(total)
-}
-
-/// Re-reads a keyspace of a source and compares it with what was read from it before.
-pub(crate) fn digest_source(
-    store: Option<&Store>,
-    keyspace: &KeyspaceRecorded,
-    observer: &dyn Observer,
-) -> Result<(), StepError> {
-    let mut found = Digest::default();
-    if let Some(store) = store {
-        store.visit(&keyspace.keyspace, None, &mut |key, value| {
-            found.add(key, value);
-            if found.pairs.is_multiple_of(VERIFY_PAIRS) && observer.cancelled() {
-                return Err(Cause::Cancelled);
-            }
-            Ok(true)
-        })?;
-    }
-    compare(keyspace, found, "the retired store")
-}
-
-fn compare(keyspace: &KeyspaceRecorded, found: Digest, side: &str) -> Result<(), StepError> {
-    let expected = recorded(keyspace);
-    if found == expected {
-        return Ok(());
-    }
-    Err(StepError::Mismatch(Box::new(Mismatch {
-        source_name: keyspace.source.clone(),
-        keyspace: keyspace.keyspace.clone(),
-        side: side.to_owned(),
-        expected_pairs: expected.pairs,
-        found_pairs: found.pairs,
-        next: "before the commit point, abort; once the daemon has written to the SQL database, a difference there is its own writes".to_owned(),
-    })))
 }

@@ -1,0 +1,207 @@
+//! The verification: rows are read back, and compared with what was read from the stores.
+
+use super::run::{Middle, recorded};
+use super::{Digest, Mapping, MappingError, Part, Rows, Split};
+use crate::error::{Cause, Mismatch};
+use crate::kv::Store;
+use crate::observer::{Observer, Phase, Progress};
+use crate::protocol::record::KeyspaceRecorded;
+use crate::sql::{StepError, Target};
+use rusqlite::Connection;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+/// Pairs between two looks at the observer.
+const VERIFY_PAIRS: u64 = 50_000;
+
+/// What is smaller is read back on one thread.
+const PARTS_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// A keyspace that is copied, and what reads its rows back.
+pub(crate) struct Copied<'a> {
+    pub(crate) keyspace: &'a KeyspaceRecorded,
+    pub(crate) mapping: &'a dyn Mapping,
+    pub(crate) middle: Option<&'a Middle>,
+}
+
+impl Copied<'_> {
+    /// Where the verification divides it, if that is worth a second connection.
+    fn split(&self) -> Option<Split<'_>> {
+        let middle = self.middle.filter(|_| self.keyspace.bytes >= PARTS_BYTES_MIN)?;
+        Some(Split::new(&middle.key, middle.pairs))
+    }
+}
+
+/// Re-reads the target over new connections and compares every keyspace with what was read from its
+/// source (I-2). Mappings may be called from two threads at once.
+pub(crate) fn verify(
+    target: &Target,
+    copied: &[Copied<'_>],
+    observer: &mut dyn Observer,
+) -> Result<Digest, StepError> {
+    let first = target.reader()?;
+    let in_parts = copied.iter().any(|copied| copied.split().is_some());
+    let mut second = if in_parts { Some(target.reader()?) } else { None };
+    let pairs_expected = copied.iter().map(|copied| copied.keyspace.pairs).sum();
+    let mut total = Digest::default();
+    for copied in copied {
+        let keyspace = copied.keyspace;
+        let mut tell = |found: &Digest| {
+            observer.progress(&Progress {
+                phase: Phase::Verifying,
+                source: keyspace.source.clone(),
+                keyspace: keyspace.keyspace.clone(),
+                pairs: total.pairs + found.pairs,
+                bytes: total.bytes + found.bytes,
+                pairs_expected: Some(pairs_expected),
+            });
+            observer.cancelled()
+        };
+        let found =
+            read_back(copied, &first, second.as_mut(), &mut tell).map_err(|error| match error {
+                MappingError::Cancelled => Cause::Cancelled.into(),
+                MappingError::Refused(reason) => {
+                    unread(target, reason, "mend the mapping and run this again, or abort")
+                }
+                MappingError::Engine(reason) => {
+                    unread(target, reason, "abort, or look at the disk and run this again")
+                }
+            })?;
+        compare(keyspace, found, "the SQL database")?;
+        tell(&found);
+        total.join(found);
+    }
+    Ok(total)
+}
+
+/// Reads a keyspace's rows back, in two parts at once where that can be.
+fn read_back(
+    copied: &Copied<'_>,
+    first: &Connection,
+    second: Option<&mut Connection>,
+    tell: &mut dyn FnMut(&Digest) -> bool,
+) -> Result<Digest, MappingError> {
+    if let (Some(split), Some(second)) = (copied.split(), second)
+        && let Some(found) = read_parts(copied.mapping, split, first, second, tell)?
+    {
+        return Ok(found);
+    }
+    let mut found = Digest::default();
+    copied.mapping.read_back(&Rows::new(first), &mut |key, value| {
+        found.add(key, value);
+        if found.pairs.is_multiple_of(VERIFY_PAIRS) && tell(&found) {
+            return Err(MappingError::Cancelled);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The digest of both parts; none where the mapping can't read its rows in parts.
+fn read_parts(
+    mapping: &dyn Mapping,
+    split: Split<'_>,
+    first: &Connection,
+    second: &mut Connection,
+    tell: &mut dyn FnMut(&Digest) -> bool,
+) -> Result<Option<Digest>, MappingError> {
+    let stop = &AtomicBool::new(false);
+    let (sender, behind_so_far) = mpsc::channel();
+    let read_behind = move || {
+        let second: &mut Connection = second;
+        let mut found = Digest::default();
+        let read = mapping.read_back_part(
+            &Rows::new(second),
+            Part::Behind(split),
+            &mut |key, value| {
+                found.add(key, value);
+                if found.pairs.is_multiple_of(VERIFY_PAIRS) {
+                    let _ = sender.send(found);
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(MappingError::Cancelled);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(read.then_some(found))
+    };
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().name("cutover verifies".to_owned());
+        // Where there is no room for a thread, this one reads it all.
+        let Ok(reader) = reader.spawn_scoped(scope, read_behind) else { return Ok(None) };
+        let mut through = Digest::default();
+        let mut behind = Digest::default();
+        let mut cancelled = |through: &Digest, behind: &Digest| {
+            let mut both = *through;
+            both.join(*behind);
+            let cancelled = tell(&both);
+            stop.fetch_or(cancelled, Ordering::Relaxed);
+            cancelled
+        };
+        let read =
+            mapping.read_back_part(&Rows::new(first), Part::Through(split), &mut |key, value| {
+                through.add(key, value);
+                if through.pairs.is_multiple_of(VERIFY_PAIRS) {
+                    behind = behind_so_far.try_iter().last().unwrap_or(behind);
+                    if cancelled(&through, &behind) {
+                        return Err(MappingError::Cancelled);
+                    }
+                }
+                Ok(())
+            });
+        stop.fetch_or(!matches!(read, Ok(true)), Ordering::Relaxed);
+        for behind in &behind_so_far {
+            cancelled(&through, &behind);
+        }
+        let behind: Result<Option<Digest>, MappingError> =
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if !read? {
+            return Ok(None);
+        }
+        Ok(behind?.map(|behind| {
+            through.join(behind);
+            through
+        }))
+    })
+}
+
+/// Re-reads a keyspace of a source and compares it with what was read from it before.
+pub(crate) fn digest_source(
+    store: Option<&Store>,
+    keyspace: &KeyspaceRecorded,
+    observer: &dyn Observer,
+) -> Result<(), StepError> {
+    let mut found = Digest::default();
+    if let Some(store) = store {
+        store.visit(&keyspace.keyspace, None, &mut |key, value| {
+            found.add(key, value);
+            if found.pairs.is_multiple_of(VERIFY_PAIRS) && observer.cancelled() {
+                return Err(Cause::Cancelled);
+            }
+            Ok(true)
+        })?;
+    }
+    compare(keyspace, found, "the retired store")
+}
+
+fn compare(keyspace: &KeyspaceRecorded, found: Digest, side: &str) -> Result<(), StepError> {
+    let expected = recorded(keyspace);
+    if found == expected {
+        return Ok(());
+    }
+    Err(StepError::Mismatch(Box::new(Mismatch {
+        source_name: keyspace.source.clone(),
+        keyspace: keyspace.keyspace.clone(),
+        side: side.to_owned(),
+        expected_pairs: expected.pairs,
+        found_pairs: found.pairs,
+        next: "before the commit point, abort; once the daemon has written to the SQL database, a difference there is its own writes".to_owned(),
+    })))
+}
+
+fn unread(target: &Target, message: String, next: &'static str) -> StepError {
+    let (what, path) = ("read back the rows in", target.path.clone());
+    Cause::Engine { engine: "SQLite", what, path, message, next }.into()
+}
