@@ -5,7 +5,7 @@ use std::path::PathBuf;
 const USAGE: &str = "cargo bench --bench speed -- [WORD...]
 
   --quick          small stores and one round: looks that everything runs, and measures nothing
-  --rounds N       rounds of each work; the median counts (5)
+  --rounds N       rounds of each work; the median counts (3)
   --only WORD      only the works whose name has WORD in it
   --folder DIR     where the stores lie; a real disk, not a memory file system (target/speed)
   --out DIR        where speed.json and speed.svg are written (docs/speed)
@@ -28,7 +28,7 @@ impl Arguments {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let mut arguments = Self {
             quick: false,
-            rounds: 5,
+            rounds: 3,
             only: None,
             folder: root.join("target/speed"),
             out: root.join("docs/speed"),

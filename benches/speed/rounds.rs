@@ -52,6 +52,9 @@ pub struct Opening {
     pub cutover: f64,
     pub rusqlite: f64,
     pub rusqlite_and_read: f64,
+    /// What a daemon calls, which makes durable what it found.
+    pub sql: f64,
+    pub rusqlite_and_commit: f64,
 }
 
 /// Runs every work that is asked for; what is known so far is written after each.
@@ -119,8 +122,10 @@ fn open(folder: &Path) -> Opening {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let found: Vec<f64> =
         text.split_ascii_whitespace().map(|word| word.parse().expect("a number")).collect();
-    let [cutover, rusqlite, rusqlite_and_read] = found[..] else { panic!("three numbers") };
-    Opening { cutover, rusqlite, rusqlite_and_read }
+    let [cutover, rusqlite, rusqlite_and_read, sql, rusqlite_and_commit] = found[..] else {
+        panic!("five numbers")
+    };
+    Opening { cutover, rusqlite, rusqlite_and_read, sql, rusqlite_and_commit }
 }
 
 fn child(words: &[&str]) -> Output {
