@@ -20,6 +20,7 @@ mod daemon;
 mod data;
 mod ids;
 mod litd;
+mod package;
 mod power;
 mod progress;
 mod projection;
