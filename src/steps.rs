@@ -12,6 +12,7 @@ use crate::protocol::marker::Marker;
 use crate::protocol::record::Record;
 use crate::protocol::{Attempt, ClaimSeen, MigrationId, Run, Stage, Step, Was};
 use crate::sql::StepError;
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 impl Driver {
@@ -73,10 +74,11 @@ impl Driver {
     fn claim(&mut self, seen: &Seen, entry: Option<MigrationId>) -> Result<(), Cause> {
         if entry.is_some() && !fault::mistaken("ancestors") {
             // I-1: a folder that was made just now takes its markers with it, or the target.
-            for site in &self.places.sites {
-                disk::sync_ancestors(site.folder())?;
+            let target = self.places.target.folder();
+            let folders = self.places.sites.iter().map(Site::folder).chain([target]);
+            for folder in folders.collect::<BTreeSet<_>>() {
+                disk::sync_ancestors(folder)?;
             }
-            disk::sync_ancestors(self.places.target.folder())?;
         }
         let name = self.places.plan.name().to_owned();
         self.places.claim.set(&name, seen.observation.claim, entry)

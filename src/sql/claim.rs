@@ -74,9 +74,8 @@ impl ClaimFile {
         })
     }
 
-    /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns,
-    /// with the folder and, where its parent may be opened, the folder's own name. The file goes
-    /// with its last entry.
+    /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns, as far
+    /// as the folder's own name is. The file goes with its last entry.
     pub(crate) fn set(
         &mut self,
         plan: &str,
@@ -103,15 +102,7 @@ impl ClaimFile {
         } else {
             self.write(&claim, id)?;
         }
-        let folder = disk::parent(&self.path);
-        disk::sync_folder(folder)?;
-        // A folder that was just made may itself not be durable yet.
-        match disk::sync_folder(disk::parent(folder)) {
-            Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Ok(())
-            }
-            result => result,
-        }
+        disk::sync_folder(disk::parent(&self.path))
     }
 
     /// The new file is locked before it gets its name, so that no other process can slip in. Its
