@@ -252,6 +252,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::TargetFolderMissing(_)
         | Cause::NotADatabase { .. }
         | Cause::Table { .. }
+        | Cause::Index { .. }
         | Cause::DiskFull { .. }
         | Cause::PairRefused { .. }
         | Cause::TargetAltered { .. }

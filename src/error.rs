@@ -216,6 +216,16 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// An index that the plan asks for can't be made.
+    #[error("an index of table '{table}' in {} can't be made: {reason}; change the plan and run this again, or abort", .path.display())]
+    Index {
+        /// The target.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
     /// There is not enough space for the rows.
     #[error("the copy needs about {needed_bytes} bytes in {} and {available_bytes} are free; free some and run this again", .path.display())]
     DiskFull {

@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> Result<&str, MappingError> {
 }
 
 fn table(name: &str, columns: &str) -> Table {
-    Table { name: name.into(), create: format!("CREATE TABLE {name} ({columns}) STRICT") }
+    Table::new(name, format!("CREATE TABLE {name} ({columns}) STRICT"))
 }
 
 impl Mapping for Accounts {

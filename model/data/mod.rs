@@ -2,6 +2,7 @@
 
 mod cancelling;
 mod fence;
+pub mod indexes;
 mod mapping;
 pub mod memory;
 mod neighbours;

@@ -128,11 +128,31 @@ const ROW_HEADER_BYTES: usize = 7;
 
 /// A table that a mapping writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Table {
     /// Its name.
     pub name: String,
     /// The one statement that creates it, where it does not exist yet.
     pub create: String,
+    /// The statements of which each creates one index on it, where `create` made it.
+    pub indexes: Vec<String>,
+}
+
+impl Table {
+    /// A table of this name, and the statement that creates it.
+    #[must_use]
+    pub fn new(name: impl Into<String>, create: impl Into<String>) -> Self {
+        Self { name: name.into(), create: create.into(), indexes: Vec::new() }
+    }
+
+    /// Adds the statement of one index, which is made when the table has all its rows: before those of
+    /// keyspaces that the plan names later are looked at. A table that was there before keeps the
+    /// indexes that it has, and gets none.
+    #[must_use]
+    pub fn index(mut self, create: impl Into<String>) -> Self {
+        self.indexes.push(create.into());
+        self
+    }
 }
 
 /// Why a mapping did not write or read a pair.
@@ -300,7 +320,7 @@ impl Blobs {
         let columns = "key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL";
         let create =
             format!("CREATE TABLE {} ({columns}) STRICT{without_rowid}", quote(&self.table));
-        Table { name: self.table.clone(), create }
+        Table::new(&self.table, create)
     }
 
     /// Visits the rows for which `condition` is true.

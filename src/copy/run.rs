@@ -51,11 +51,12 @@ pub(crate) fn copy(
         let _end = queue.closed_when_dropped();
         let each = jobs.iter().zip(&expected).zip(&mut middles).enumerate();
         for (index, ((job, expected), middle)) in each {
+            let tables = job.keyspace.mapping.tables();
             while is_unfinished(&copying, index) {
                 if observer.cancelled() {
                     return Err(Cause::Cancelled.into());
                 }
-                copying = copying.chunk(index, |rows, keyspace| {
+                copying = copying.chunk(index, &tables, |rows, keyspace| {
                     write_chunk(job, rows, keyspace, &queue, |key, pairs| {
                         if middle.is_none() && pairs >= expected / 2 {
                             *middle = Some(Middle { key: key.to_vec(), pairs });

@@ -92,7 +92,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         decode: impl Fn(&Rows<'_>, &[u8], &[u8]) -> Result<T, MappingError> + Send + Sync + 'static,
         encode: impl Fn(&Rows<'_>, &T) -> Result<Pair, MappingError> + Send + Sync + 'static,
     ) -> Self {
-        let table = Table { name: table.into(), create: create.into() };
+        let table = Table::new(table, create);
         Self {
             select: format!("SELECT * FROM {}", quote(&table.name)),
             table,
@@ -108,6 +108,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
     #[must_use]
     pub fn keep_raw(mut self, column: impl Into<String>) -> Self {
         self.raw = Some(column.into());
+        self
+    }
+
+    /// Adds an index by its `CREATE INDEX` statement, as [`Table::index`] does.
+    #[must_use]
+    pub fn index(mut self, create: impl Into<String>) -> Self {
+        self.table = self.table.index(create);
         self
     }
 

@@ -3,7 +3,7 @@
 
 use super::connection::{self, StepError, engine, transact};
 use super::target::{Target, check_tables};
-use super::{fence, record};
+use super::{fence, index, record};
 use crate::copy::{Rows, Table};
 use crate::error::Cause;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
@@ -151,6 +151,24 @@ impl Target {
         Ok(TableRecorded { name: table.name.clone(), created, schema: schema(connection)? })
     }
 
+    /// Makes the indexes of a table that the migration has made and that has all its rows.
+    fn make_indexes(
+        &self,
+        connection: &Connection,
+        table: &mut TableRecorded,
+        planned: &[Table],
+    ) -> Result<(), Cause> {
+        let planned = planned.iter().filter(|planned| table.created && planned.name == table.name);
+        for statement in planned.flat_map(|planned| &planned.indexes) {
+            let made = index::create(connection, &table.name, statement)
+                .map_err(|error| index::refused(&self.path, &table.name, error))?;
+            table.schema.push(made);
+        }
+        // As SQLite lists it.
+        table.schema.sort();
+        Ok(())
+    }
+
     /// Opens the target to go on with a copy.
     pub(crate) fn copying(&self, plan: &str, run: Run) -> Result<Copying, Cause> {
         let connection = connection::open(&self.path, false)?;
@@ -160,7 +178,7 @@ impl Target {
         if record.run() != run || record.stage != RecordStage::Copying {
             return Err(Cause::RecordChanged(self.path.clone()));
         }
-        self.assert_schema(&connection, &record.tables)?;
+        record.tables.iter().try_for_each(|table| self.assert_schema(&connection, table))?;
         // A rollback journal is faster for rows that are only added. Where another connection holds
         // the database in WAL, it stays there, which is as durable.
         connection::set_journal_mode(&connection, &self.path, "DELETE")?;
@@ -180,11 +198,13 @@ impl Copying {
         &self.target.path
     }
 
-    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest;
-    /// durable when it returns. After an error the connection is gone.
+    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest, and
+    /// behind its last one makes the indexes of `planned`, its tables; durable when it returns. After an
+    /// error the connection is gone.
     pub(crate) fn chunk(
         self,
         index: usize,
+        planned: &[Table],
         write: impl FnOnce(&Rows<'_>, &mut KeyspaceRecorded) -> Result<(), Cause>,
     ) -> Result<Self, StepError> {
         let what = "copy a chunk into";
@@ -196,21 +216,23 @@ impl Copying {
                 .keyspaces
                 .get_mut(index)
                 .ok_or_else(|| Cause::RecordChanged(target.path.clone()))?;
-            let tables: Vec<TableRecorded> = record
+            let mut tables: Vec<&mut TableRecorded> = changed
                 .tables
-                .iter()
+                .iter_mut()
                 .filter(|table| keyspace.tables.contains(&table.name))
-                .cloned()
                 .collect();
-            target.assert_schema(connection, &tables)?;
             for table in &tables {
+                target.assert_schema(connection, table)?;
                 fence::drop(connection, &table.name).map_err(&failed)?;
             }
             write(&Rows::new(connection), keyspace)?;
-            for table in &tables {
+            for table in &mut tables {
+                if keyspace.done {
+                    target.make_indexes(connection, table, planned)?;
+                }
                 fence::raise(connection, &record.plan, &table.name).map_err(&failed)?;
+                target.assert_schema(connection, table)?;
             }
-            target.assert_schema(connection, &tables)?;
             record::replace(connection, &target.path, &record, &changed)?;
             Ok(changed)
         })?;

@@ -5,6 +5,7 @@ mod claim;
 mod connection;
 mod copying;
 mod fence;
+mod index;
 mod record;
 mod target;
 mod untouched;

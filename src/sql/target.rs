@@ -1,9 +1,9 @@
 //! The target: where it is, what it holds, and the transactions that are one step each.
 
 use super::connection::{self, StepError, engine, transact};
-use super::fence;
 use super::record::{self, Row};
-use crate::copy::{Table, quote};
+use super::{fence, index};
+use crate::copy::{MappingError, Table, quote};
 use crate::disk;
 use crate::error::Cause;
 use crate::plan::JournalMode;
@@ -324,7 +324,7 @@ impl Target {
             if found.run() != run || found.stage != from {
                 return Err(Cause::RecordChanged(self.path.clone()));
             }
-            self.assert_schema(connection, &found.tables)?;
+            found.tables.iter().try_for_each(|table| self.assert_schema(connection, table))?;
             let mut changed = found.clone();
             change(&mut changed, connection)?;
             record::replace(connection, &self.path, &found, &changed)
@@ -340,25 +340,23 @@ impl Target {
         }
     }
 
-    /// Refuses tables or fences that are not as the last commit left them: `DROP TABLE` and `ALTER
+    /// Refuses a table or fence that is not as the last commit left it: `DROP TABLE` and `ALTER
     /// TABLE` pass triggers.
     pub(super) fn assert_schema(
         &self,
         connection: &Connection,
-        tables: &[TableRecorded],
+        table: &TableRecorded,
     ) -> Result<(), Cause> {
-        for table in tables {
-            let schema = fence::schema(connection, &table.name)
-                .map_err(engine("read the schema of", &self.path))?;
-            if schema != table.schema {
-                return Err(Cause::TargetAltered {
-                    path: self.path.clone(),
-                    table: table.name.clone(),
-                    next: "put its definition and triggers back, or abort",
-                });
-            }
+        let schema = fence::schema(connection, &table.name)
+            .map_err(engine("read the schema of", &self.path))?;
+        if schema == table.schema {
+            return Ok(());
         }
-        Ok(())
+        Err(Cause::TargetAltered {
+            path: self.path.clone(),
+            table: table.name.clone(),
+            next: "put its definition and triggers back, or abort",
+        })
     }
 }
 
@@ -420,6 +418,31 @@ pub(super) fn check_tables(
             }
             Some(kind @ "index") => return refuse(name, format!("the name belongs to an {kind}")),
             Some(kind) => return refuse(name, format!("the name belongs to a {kind}")),
+        }
+    }
+    check_indexes(connection, path, tables)
+}
+
+/// Whether the indexes that are going to be made can be, and their names are free.
+fn check_indexes(connection: &Connection, path: &Path, tables: &[Table]) -> Result<(), Cause> {
+    let failed = engine("look at the tables of", path);
+    let wanted = index::try_out(tables)
+        .map_err(|(table, error)| index::refused(path, &table.name, error))?;
+    for (table, name) in wanted {
+        // A table that is there gets no index.
+        let taken: bool = connection
+            .query_one(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema
+                     WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view'))
+                 AND NOT EXISTS (SELECT 1 FROM sqlite_schema
+                     WHERE name = ?2 COLLATE NOCASE AND type = 'table')",
+                [&name, &table.name],
+                |row| row.get(0),
+            )
+            .map_err(&failed)?;
+        if taken {
+            let error = MappingError::Refused(format!("the name '{name}' is taken"));
+            return Err(index::refused(path, &table.name, error));
         }
     }
     Ok(())

@@ -1,0 +1,117 @@
+//! Indexes that a plan asks for: tried out in memory before anything is changed, made once a table has
+//! all its rows.
+
+use super::fence;
+use crate::copy::{MappingError, Table};
+use crate::error::Cause;
+use crate::protocol::record::SchemaEntry;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Each index that is asked for: its table, and its name.
+type Wanted<'a> = Vec<(&'a Table, String)>;
+
+/// Tries the definitions in an empty database, so that one that is wrong is known before a source is
+/// sealed; the error has its table. One whose table can't be made without the target's others is left
+/// to the copy.
+pub(super) fn try_out(tables: &[Table]) -> Result<Wanted<'_>, (&Table, MappingError)> {
+    let mut wanted = Vec::new();
+    let mut empty = None;
+    for table in tables.iter().filter(|table| !table.indexes.is_empty()) {
+        let told = |error| (table, error);
+        let empty = match &mut empty {
+            Some(empty) => empty,
+            none => none.insert(Connection::open_in_memory().map_err(|error| told(error.into()))?),
+        };
+        if empty.execute(&table.create, []).is_err() {
+            continue;
+        }
+        for statement in &table.indexes {
+            wanted.push((table, create(empty, &table.name, statement).map_err(told)?.name));
+        }
+    }
+    Ok(wanted)
+}
+
+/// Makes one index on `table` and returns what the schema holds for it. After an error the transaction
+/// must come to nothing.
+pub(super) fn create(
+    connection: &Connection,
+    table: &str,
+    statement: &str,
+) -> Result<SchemaEntry, MappingError> {
+    let entries = || -> rusqlite::Result<i64> {
+        connection.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+    };
+    let (count, before) = (entries()?, fence::schema(connection, table)?);
+    connection.execute(statement, [])?;
+    let mut made = fence::schema(connection, table)?;
+    made.retain(|entry| !before.contains(entry));
+    let is_all = entries()? == count + 1;
+    match made.pop().filter(|entry| entry.kind == "index" && is_all) {
+        Some(index) if index.name.to_ascii_lowercase().starts_with("cutover_") => {
+            Err(format!("the name '{}' is reserved", index.name).into())
+        }
+        Some(index) => Ok(index),
+        None => Err("its statement makes something else".to_owned().into()),
+    }
+}
+
+/// Why there is no index of `table`, in the target at `path`.
+pub(super) fn refused(path: &Path, table: &str, error: MappingError) -> Cause {
+    let path = path.to_owned();
+    match error {
+        MappingError::Refused(reason) => Cause::Index { path, table: table.to_owned(), reason },
+        MappingError::Engine(message) => Cause::Engine {
+            engine: "SQLite",
+            what: "make an index in",
+            path,
+            message,
+            next: "look at the free space, also of the folder for temporary files, and run this again",
+        },
+        MappingError::Cancelled => Cause::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(statements: &[&str]) -> Result<Vec<String>, String> {
+        let table = Table::new("t", "CREATE TABLE t (a, b)");
+        let table = statements.iter().fold(table, |table, sql| table.index(*sql));
+        let other =
+            Table::new("other", "CREATE TABLE other (a)").index("CREATE INDEX o ON other (a)");
+        match try_out(&[other, table]) {
+            Ok(wanted) => Ok(wanted.into_iter().skip(1).map(|(_, name)| name).collect()),
+            Err((table, MappingError::Refused(reason))) if table.name == "t" => Err(reason),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_statement_makes_one_index_on_its_own_table_or_is_refused() {
+        let good = ["CREATE INDEX x ON t (a)", "CREATE UNIQUE INDEX \"y z\" ON T (b) WHERE a > 1"];
+        assert_eq!(tried(&good).unwrap(), ["x", "y z"]);
+        let something_else = "its statement makes something else";
+        for (statement, reason) in [
+            ("CREATE INDEX x ON other (a)", something_else),
+            ("CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END", something_else),
+            ("CREATE TABLE x (a)", something_else),
+            ("CREATE TEMP TABLE x (a)", something_else),
+            ("INSERT INTO t VALUES (1, 2)", something_else),
+            ("SELECT 1", "Execute returned results"),
+            ("", something_else),
+            ("CREATE INDEX x ON t (c)", "has no column named c"),
+            ("CREATE INDEX Cutover_x ON t (a)", "the name 'Cutover_x' is reserved"),
+            ("CREATE INDEX x ON t (a); CREATE INDEX y ON t (a)", "Multiple statements provided"),
+        ] {
+            let refused = tried(&[statement]).unwrap_err();
+            assert!(refused.contains(reason), "{statement}: {refused}");
+        }
+        let twice = tried(&["CREATE INDEX x ON t (a)", "CREATE INDEX X ON t (b)"]).unwrap_err();
+        assert!(twice.contains("index X already exists"), "{twice}");
+        let again = "CREATE INDEX IF NOT EXISTS x ON t (b)";
+        assert_eq!(tried(&["CREATE INDEX x ON t (a)", again]).unwrap_err(), something_else);
+    }
+}
