@@ -11,6 +11,7 @@
 )]
 
 mod assumed;
+mod before_commit;
 mod child;
 mod command;
 mod common;

@@ -255,6 +255,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Index { .. }
         | Cause::DiskFull { .. }
         | Cause::PairRefused { .. }
+        | Cause::CheckRefused { .. }
         | Cause::TargetAltered { .. }
         | Cause::ChangedUnderneath(_)
         | Cause::RecordChanged(_)

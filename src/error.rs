@@ -250,6 +250,14 @@ pub enum Cause {
         /// The mapping's words.
         reason: String,
     },
+    /// The daemon's own check of what was copied said no.
+    #[error("the daemon's own check of {} says: {reason}; mend what it found, or the check, then run this again, or abort", .path.display())]
+    CheckRefused {
+        /// The target.
+        path: PathBuf,
+        /// The check's words.
+        reason: String,
+    },
     /// The target's tables or fence are not as the migration left them.
     #[error("table '{table}' in {} was changed by somebody else during the migration; {next}", .path.display())]
     TargetAltered {

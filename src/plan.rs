@@ -1,5 +1,6 @@
 //! The plan: which sources go into which target, and how.
 
+use crate::check::Check;
 use crate::copy::{Blobs, Mapping};
 use crate::error::{Cause, Error};
 use crate::protocol::marker::{Hints, SOURCES_MAX};
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) chunk_bytes: usize,
     pub(crate) journal_mode: JournalMode,
     pub(crate) hints: Option<Hints>,
+    pub(crate) check: Option<Check>,
 }
 
 /// One source of a plan.
@@ -84,6 +86,7 @@ pub struct PlanBuilder {
     chunk_bytes: usize,
     journal_mode: JournalMode,
     hints: Option<Hints>,
+    check: Option<Check>,
 }
 
 /// Says where the keyspaces of one source go.
@@ -103,6 +106,7 @@ impl Plan {
             chunk_bytes: CHUNK_BYTES_DEFAULT,
             journal_mode: JournalMode::Keep,
             hints: None,
+            check: None,
         }
     }
 
@@ -180,6 +184,19 @@ impl PlanBuilder {
         self
     }
 
+    /// Sets the daemon's own check, its last word before the commit point: it is given a connection
+    /// that can't write, once every row was read back and found to be what its store held. An error
+    /// stops the run with [`Cause::CheckRefused`] and nothing is committed; the next run, and each
+    /// one after a kill, asks again. Its text ends in logs, so keep what the tables hold out of it.
+    #[must_use]
+    pub fn check(
+        mut self,
+        check: impl Fn(&rusqlite::Connection) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Check::new(check));
+        self
+    }
+
     /// Checks the plan. Nothing on disk is looked at.
     ///
     /// # Errors
@@ -188,10 +205,10 @@ impl PlanBuilder {
     /// that the operator's command could be given; when there is no
     /// source or no target; when two keyspaces write one table; when the chunk size is out of range.
     pub fn build(self) -> Result<Plan, Error> {
-        self.check().map_err(Error::Refused)
+        self.checked().map_err(Error::Refused)
     }
 
-    fn check(self) -> Result<Plan, Cause> {
+    fn checked(self) -> Result<Plan, Cause> {
         check_name("plan", &self.name)?;
         let mut names = BTreeSet::new();
         let mut tables = BTreeSet::new();
@@ -222,6 +239,7 @@ impl PlanBuilder {
             chunk_bytes: self.chunk_bytes,
             journal_mode: self.journal_mode,
             hints: self.hints,
+            check: self.check,
         };
         Ok(Plan { inner: Arc::new(inner) })
     }

@@ -56,7 +56,13 @@ impl Driver {
             Step::Tidy(source) => Ok(self.site(source)?.tidy(claimed(seen))?),
             Step::BeginCopy(run) => self.begin_copy(run),
             Step::Copy => self.copy(seen, observer),
-            Step::Verify => self.verify_target(seen, observer),
+            Step::Verify => {
+                self.verify_target(seen, observer)?;
+                match &self.places.plan.inner.check {
+                    Some(check) => Ok(check.ask(&self.places.target)?),
+                    None => Ok(()),
+                }
+            }
             Step::Prepare => Ok(self.prepare(seen)?),
             Step::Commit => {
                 let run = self.record(seen)?.run();

@@ -75,6 +75,17 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
     Ok(connection)
 }
 
+/// Opens an existing database so that nothing can be written by this connection: neither to it nor
+/// to one that is attached.
+pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Cause> {
+    let failed = engine("open", path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+    connection.pragma_update(None, "query_only", true).map_err(&failed)?;
+    Ok(connection)
+}
+
 /// The journal mode, read back.
 pub(crate) fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
     connection.query_one("PRAGMA journal_mode", [], |row| row.get(0))

@@ -156,6 +156,11 @@ impl Target {
         self.connect()
     }
 
+    /// A connection that can't write the database, nor one that it attaches.
+    pub(crate) fn read_only(&self) -> Result<Connection, Cause> {
+        connection::open_read_only(&self.path)
+    }
+
     /// Whether every table that the plan writes is absent, or empty, unclaimed and usable.
     pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<(), Cause> {
         self.peek(&|connection| check_tables(connection, &self.path, plan, tables)).map(drop)
