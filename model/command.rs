@@ -24,7 +24,7 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -38,13 +38,13 @@ fn unchanged(folder: &Path, before: &BTreeMap<String, Option<Vec<u8>>>) {
 }
 
 /// The small daemon's stores, and the words that name them.
-struct Daemon {
+pub struct Daemon {
     _temporary: tempfile::TempDir,
     folder: PathBuf,
 }
 
 impl Daemon {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let temporary = tempfile::tempdir().expect("a folder");
         let folder = temporary.path().join("data");
         fs::create_dir(&folder).expect("a folder");
@@ -63,7 +63,7 @@ impl Daemon {
         self.folder.join(name)
     }
 
-    fn target(&self) -> PathBuf {
+    pub fn target(&self) -> PathBuf {
         self.path("target.sqlite")
     }
 
@@ -92,7 +92,7 @@ impl Daemon {
     }
 
     /// Runs and demands an exit code.
-    fn ends(&self, verb: &str, more: &[&str], expected: i32) -> Output {
+    pub fn ends(&self, verb: &str, more: &[&str], expected: i32) -> Output {
         let output = self.run(verb, more);
         assert_eq!(
             code(&output),
@@ -104,21 +104,21 @@ impl Daemon {
         output
     }
 
-    fn state(&self) -> String {
+    pub fn state(&self) -> String {
         self.status()["state"].as_str().expect("a state").to_owned()
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         serde_json::from_slice(&self.run("status", &["--json"]).stdout).expect("one JSON object")
     }
 
-    fn is_whole_in_kv(&self) {
+    pub fn is_whole_in_kv(&self) {
         for (seed, name) in (1..).zip(SOURCES) {
             assert_eq!(read_store(&self.path(name)), small_store(seed, 20));
         }
     }
 
-    fn is_whole_in_sql(&self) {
+    pub fn is_whole_in_sql(&self) {
         for (seed, name) in (1..).zip(SOURCES) {
             for (keyspace, pairs) in small_store(seed, 20) {
                 assert_eq!(read_table(&self.target(), &format!("{name}_{keyspace}")), pairs);
@@ -133,7 +133,7 @@ impl Daemon {
     }
 
     /// Kills a migration at its first point where the state is `wanted`.
-    fn left_at(wanted: &str) -> Self {
+    pub fn left_at(wanted: &str) -> Self {
         let order = ["Fresh", "Migrating", "Committed", "Tombstoned"];
         let rank = |state: &str| order.iter().position(|name| *name == state);
         let daemon = Self::left(|daemon| rank(&daemon.state()) >= rank(wanted));

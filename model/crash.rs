@@ -32,8 +32,10 @@ struct Story {
     end: End,
 }
 
-const STORIES: [(&str, Story); 9] = [
+const STORIES: [(&str, Story); 11] = [
     ("sql", Story { before: &[], act: "sql", recover: "sql", end: End::Sql }),
+    ("prepare", Story { before: &[], act: "prepare", recover: "kv", end: End::Kv }),
+    ("prepared", Story { before: &["prepare"], act: "sql", recover: "sql", end: End::Sql }),
     ("begun", Story { before: &["part-way"], act: "abort", recover: "kv", end: End::Kv }),
     ("turned", Story { before: &["part-way"], act: "abort", recover: "sql", end: End::Sql }),
     (
@@ -155,6 +157,10 @@ pub fn play_plan(act: &str, plan: &Plan) -> Result<(), Error> {
                 cutover::sql(plan, &mut StopEarly::default()).expect_err("it was cancelled");
             assert!(matches!(stopped, Error::Interrupted { .. }), "{stopped}");
         }
+        "prepare" => match cutover::open(plan)? {
+            Found::Fresh(fresh) => drop(fresh.begin()?.prepare(&mut ())?),
+            other => panic!("nothing to prepare in {other:?}"),
+        },
         "committed" => {
             let Found::Fresh(fresh) = cutover::open(plan)? else { panic!("it is fresh") };
             drop(fresh.begin()?.run(&mut ())?);

@@ -57,7 +57,7 @@ impl Driver {
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
         let begins = matches!(intent, Intent::Begin(_));
-        if !begins && intent != Intent::Copy {
+        if !begins && !matches!(intent, Intent::Prepare | Intent::Copy) {
             self.close_kept();
         }
         let driven = self.steps(intent, observer);
@@ -189,7 +189,8 @@ impl Driver {
     /// Refuses to begin a copy into blob tables where the markers say that the plan has others:
     /// before there is a record, nothing else would tell.
     fn check_plain(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
-        let copies = matches!(intent, Intent::Copy | Intent::Rerun) && seen.record().is_none();
+        let copies = matches!(intent, Intent::Prepare | Intent::Copy | Intent::Rerun)
+            && seen.record().is_none();
         let mut markers = seen.looks.iter().filter_map(|look| look.path.marker());
         if copies && self.places.plan.is_plain() && markers.any(|marker| !marker.plain) {
             return Err(Cause::PlanChanged(

@@ -5,6 +5,7 @@ use crate::error::{Cause, Error, Failed};
 use crate::kv::open_native;
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::protocol::record::Record;
 use crate::protocol::{Intent, MigrationId, State};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -424,6 +425,30 @@ impl Handle<Migrating> {
     #[must_use]
     pub const fn is_rerun(&self) -> bool {
         matches!(self.state, State::Migrating { rerun: true })
+    }
+
+    /// Whether the copy has come to its end, so that what is left is to verify and to commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`].
+    pub fn is_copied(&self) -> Result<bool, Error> {
+        let (_, seen) = self.driver.look()?;
+        Ok(seen.record().is_some_and(Record::copied))
+    }
+
+    /// Does all that [`Handle::run`] does before the commit point, and stops there: what is missing is
+    /// copied, the target is re-read, the plan's check is asked, and the tombstones lie ready. Nothing
+    /// is committed, and neither side can be written: look at the SQL database, then go on with `run`,
+    /// which verifies once more, or go back with [`Handle::abort`]. What is prepared is an unfinished
+    /// migration like any other: a later [`sql`] goes on with it, and a later [`kv`] takes it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::run`].
+    pub fn prepare(self, observer: &mut dyn Observer) -> Result<Self, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.drive(Intent::Prepare, observer))?;
+        Ok(Self::new(driver, state))
     }
 
     /// Seals what is still open, copies what is missing, re-reads the target, and commits. A kill

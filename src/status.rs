@@ -266,10 +266,15 @@ fn verbs(state: State, seen: &Seen) -> Vec<Verb> {
         .looks
         .iter()
         .any(|look| look.path.marker().is_some_and(|marker| marker.stage == Stage::Restoring));
+    let go_on: &[Verb] = if seen.record().is_some_and(Record::copied) {
+        &[Verb::FINALIZE]
+    } else {
+        &[Verb::RESUME, Verb::PREPARE]
+    };
     match state {
-        State::Fresh => vec![Verb::PLAN, Verb::MIGRATE],
-        State::Migrating { rerun: false } => vec![Verb::RESUME, Verb::ABORT],
-        State::Migrating { rerun: true } => vec![Verb::RESUME, Verb::ABORT_RERUN],
+        State::Fresh => vec![Verb::PLAN, Verb::MIGRATE, Verb::PREPARE],
+        State::Migrating { rerun: false } => [go_on, &[Verb::ABORT]].concat(),
+        State::Migrating { rerun: true } => [go_on, &[Verb::ABORT_RERUN]].concat(),
         State::Committed => vec![Verb::FINISH, Verb::ABORT_COMMITTED],
         State::Tombstoned => vec![Verb::VERIFY, Verb::RECLAIM],
         State::RerunAllowed if restoring => vec![Verb::RESTORE],
@@ -350,6 +355,10 @@ impl Verb {
     const PLAN: Self = Self { verb: "plan", does: "tell what a migration would do" };
     const MIGRATE: Self = Self { verb: "migrate", does: "move the stores into SQL" };
     const RESUME: Self = Self { verb: "migrate", does: "go on from where it stopped" };
+    const PREPARE: Self =
+        Self { verb: "prepare", does: "copy, and stop before the commit point to look" };
+    const FINALIZE: Self =
+        Self { verb: "finalize", does: "read the whole copy back once more, commit, and finish" };
     const FINISH: Self =
         Self { verb: "migrate", does: "set the tombstones and make the SQL database live" };
     const ABORT: Self = Self { verb: "abort", does: "give the stores back as they were" };

@@ -48,10 +48,11 @@ pub fn session(u: &mut Unstructured<'_>) -> Result<Session> {
 
 /// Everything that can be wanted.
 #[must_use]
-pub fn intents(id: MigrationId) -> [Intent; 12] {
+pub fn intents(id: MigrationId) -> [Intent; 13] {
     [
         Intent::UseKv,
         Intent::Begin(id),
+        Intent::Prepare,
         Intent::Copy,
         Intent::Finish,
         Intent::Abort,

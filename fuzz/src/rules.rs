@@ -214,7 +214,7 @@ impl Facts<'_> {
                 (self.markers().all(|marker| marker.run == run), "the record is the markers'"),
                 (self.seen.claim == ClaimSeen::Id(run.id), "the claim stands"),
             ],
-            Step::Copy | Step::Verify | Step::Prepare | Step::Commit => self.copying(step),
+            Step::Copy | Step::Verify | Step::Prepare | Step::Commit => self.copying(intent, step),
             Step::GoLive => vec![
                 (self.record_is(&[Committed]), "the commit point has passed"),
                 (self.all(&[Tombstone]), "I-1: every source has its tombstone"),
@@ -304,7 +304,7 @@ impl Facts<'_> {
         }
     }
 
-    fn copying(&self, step: Step) -> Vec<Rule> {
+    fn copying(&self, intent: Intent, step: Step) -> Vec<Rule> {
         let copied = self.record().is_some_and(|record| record.copied);
         let Session { verified, prepared, .. } = *self.session;
         vec![
@@ -314,6 +314,7 @@ impl Facts<'_> {
             (copied != (step == Step::Copy), "what is copied is verified, and not copied again"),
             (!matches!(step, Step::Prepare | Step::Commit) || verified, "it is verified"),
             (step != Step::Commit || prepared, "the tombstones lie ready"),
+            (step != Step::Commit || intent == Intent::Copy, "somebody asked for the commit"),
         ]
     }
 
@@ -346,6 +347,11 @@ impl Facts<'_> {
             Intent::Rerun => {
                 rules.push((state == State::Migrating { rerun: true }, "a rerun is under way"));
             }
+            Intent::Prepare => rules.extend([
+                (self.record_is(&[Copying]), "nothing is committed"),
+                (self.record().is_some_and(|record| record.copied), "every pair is copied"),
+                (self.session.verified && self.session.prepared, "all is done but the commit"),
+            ]),
             Intent::Begin(_)
             | Intent::Copy
             | Intent::Finish

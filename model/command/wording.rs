@@ -10,9 +10,19 @@ use std::process::Command;
 fn the_help_of_the_command_and_of_every_verb_lists_the_exit_codes() {
     let all = cutover(&["--help"]);
     assert_eq!(code(&all), 0);
-    for verb in
-        ["status", "plan", "migrate", "verify", "abort", "rerun", "restore-kv", "reclaim", "demo"]
-    {
+    for verb in [
+        "status",
+        "plan",
+        "migrate",
+        "prepare",
+        "finalize",
+        "verify",
+        "abort",
+        "rerun",
+        "restore-kv",
+        "reclaim",
+        "demo",
+    ] {
         assert!(text(&all.stdout).contains(verb), "{verb}");
         if verb != "demo" {
             let help = text(&cutover(&[verb, "--help"]).stdout);

@@ -10,6 +10,7 @@ use std::cell::Cell;
 pub enum Act {
     Kv,
     Begin,
+    Prepare,
     Run,
     Finish,
     Abort,
@@ -22,9 +23,10 @@ pub enum Act {
     Discard,
 }
 
-pub const ACTS: [Act; 12] = [
+pub const ACTS: [Act; 13] = [
     Act::Kv,
     Act::Begin,
+    Act::Prepare,
     Act::Run,
     Act::Finish,
     Act::Abort,
@@ -74,6 +76,7 @@ impl Act {
             Self::Discard => return intents(&[Intent::Discard]),
             Self::Kv
             | Self::Begin
+            | Self::Prepare
             | Self::Run
             | Self::Finish
             | Self::Abort
@@ -91,6 +94,7 @@ impl Act {
             }
             (Self::Kv, _) => Some(Script::Ends(Told::Refused)),
             (Self::Begin, State::Fresh) => intents(&[begin]),
+            (Self::Prepare, State::Migrating { .. }) => intents(&[Intent::Prepare]),
             (Self::Run, State::Migrating { .. }) => intents(&[Intent::Copy]),
             (Self::Finish, State::Committed) => intents(&[Intent::Finish]),
             (Self::Abort, State::Migrating { .. }) => intents(&[Intent::Abort]),
@@ -144,6 +148,7 @@ impl Act {
         let found = cutover::open(plan)?;
         Ok(Told::Done(match (self, found) {
             (Self::Begin, Found::Fresh(handle)) => handle.begin()?.state(),
+            (Self::Prepare, Found::Migrating(handle)) => handle.prepare(observer)?.state(),
             (Self::Run, Found::Migrating(handle)) => handle.run(observer)?.state(),
             (Self::Finish, Found::Committed(handle)) => handle.finish()?.state(),
             (Self::Abort, Found::Migrating(handle)) => aborted(&handle.abort()?),

@@ -175,7 +175,7 @@ impl Following<'_> {
         };
         let Some(trace) = self.trace else { return vec![choose(walk.clone())] };
         // A store that is read has its second lock lifted meanwhile.
-        let worlds = if matches!(walk.intent, Intent::Copy | Intent::Rerun) {
+        let worlds = if matches!(walk.intent, Intent::Prepare | Intent::Copy | Intent::Rerun) {
             variants::locks(&walk.world)
         } else {
             vec![walk.world.clone()]
@@ -338,7 +338,7 @@ impl Following<'_> {
         if self.trace.is_some_and(|trace| trace.len() != lines) {
             return;
         }
-        let reads = matches!(self.call.act, Act::Run | Act::Sql | Act::Rerun);
+        let reads = matches!(self.call.act, Act::Prepare | Act::Run | Act::Sql | Act::Rerun);
         let worlds = if reads { variants::locks(&world) } else { vec![world] };
         for world in worlds {
             let outcome = Outcome { world, end, broken: broken.cloned() };

@@ -148,7 +148,9 @@ impl ReferenceStateMachine for Reference {
         let world = &reference.worlds[0];
         let likely = match classify(&world.observe()) {
             Ok(State::Fresh) => vec![Act::Sql, Act::Sql, Act::Begin, Act::Kv],
-            Ok(State::Migrating { .. }) => vec![Act::Run, Act::Run, Act::Sql, Act::Abort, Act::Kv],
+            Ok(State::Migrating { .. }) => {
+                vec![Act::Prepare, Act::Run, Act::Run, Act::Sql, Act::Abort, Act::Kv]
+            }
             Ok(State::Committed) => vec![Act::Finish, Act::Sql, Act::Abort],
             Ok(State::Tombstoned) => vec![Act::IntoSql, Act::Sql, Act::Reclaim],
             Ok(State::RerunAllowed) => vec![Act::Rerun, Act::Rerun, Act::RestoreKv],

@@ -134,6 +134,17 @@ fn i3_after_a_kill_at_any_point_of_a_migration_the_stores_come_back_or_are_refus
 }
 
 #[test]
+fn i3_a_kill_at_any_point_of_a_preparation_gives_the_stores_back() {
+    let points = sweep("prepare");
+    assert_passes(&points, &["file created", "renamed", "before a commit", "after a commit"]);
+}
+
+#[test]
+fn i1_i7_a_kill_at_any_point_of_going_on_from_what_was_prepared_ends_in_sql() {
+    sweep("prepared");
+}
+
+#[test]
 fn i3_a_kill_at_any_point_of_an_abort_gives_the_stores_back() {
     assert_passes(&sweep("begun"), &["removed", "renamed", "before a commit", "after a commit"]);
 }

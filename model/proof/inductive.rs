@@ -228,7 +228,7 @@ fn leaves<const N: usize>(
             return Some(format!("a stock writer in {world:?}"));
         }
     }
-    let intents = if classify(&world.observe()).is_ok() { &INTENTS[..] } else { &INTENTS[10..] };
+    let intents = if classify(&world.observe()).is_ok() { &INTENTS[..] } else { &INTENTS[11..] };
     for session in sessions {
         for &intent in intents {
             let process = Process { intent, session: session.clone(), doing: None };
@@ -276,10 +276,10 @@ fn i1_is_inductive_over_every_world_in_which_it_holds() {
     assert!((0..=2).all(|missing| hypothesis(&World::<2>::fresh(missing))));
     let one = enumerate::<1>(&WHOLE, Mutant::Shipped);
     println!("1 source: {one:?}");
-    assert_eq!(one, (Count { worlds: 261_920, changes: 441_284 }, None));
+    assert_eq!(one, (Count { worlds: 261_920, changes: 457_920 }, None));
     let two = enumerate::<2>(&SMALL, Mutant::Shipped);
     println!("2 sources: {two:?}");
-    assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_004_070 }, None));
+    assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_023_242 }, None));
 }
 
 /// The induction is no empty one: it breaks at once where the order does.

@@ -272,6 +272,7 @@ const fn wanted(intent: Intent) -> &'static str {
     match intent {
         Intent::UseKv => "use the KV stores",
         Intent::Begin(_) => "begin",
+        Intent::Prepare => "prepare",
         Intent::Copy => "copy",
         Intent::Finish => "finish",
         Intent::Abort => "abort",

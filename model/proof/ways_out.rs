@@ -41,7 +41,8 @@ pub fn follow<const N: usize>(
 /// Which promise is broken.
 pub fn broken<const N: usize>(world: &World<N>, mutant: Mutant) -> Option<String> {
     use Intent::{
-        Abort, AbortCommitted, Begin, Copy, Finish, Reclaim, Rerun, RestoreKv, UseKv, UseSql,
+        Abort, AbortCommitted, Begin, Copy, Finish, Prepare, Reclaim, Rerun, RestoreKv, UseKv,
+        UseSql,
     };
     let fresh = &[State::Fresh][..];
     let tombstoned = &[State::Tombstoned][..];
@@ -51,10 +52,15 @@ pub fn broken<const N: usize>(world: &World<N>, mutant: Mutant) -> Option<String
         State::Fresh => {
             vec![(vec![UseKv], fresh), (vec![begin, Copy, Finish, UseSql], tombstoned)]
         }
-        State::Migrating { rerun } => vec![
-            (vec![Copy, Finish, UseSql], tombstoned),
-            (vec![Abort], if rerun { &[State::RerunAllowed] } else { fresh }),
-        ],
+        State::Migrating { rerun } => {
+            let back = if rerun { &[State::RerunAllowed] } else { fresh };
+            vec![
+                (vec![Copy, Finish, UseSql], tombstoned),
+                (vec![Abort], back),
+                (vec![Prepare, Copy, Finish, UseSql], tombstoned),
+                (vec![Prepare, Abort], back),
+            ]
+        }
         State::Committed => vec![
             (vec![Finish, UseSql], tombstoned),
             (vec![AbortCommitted], &[State::Fresh, State::RerunAllowed]),

@@ -23,7 +23,7 @@ struct Story {
 
 const BEGIN: Intent = TO_SQL[0];
 
-const STORIES: [Story; 6] = [
+const STORIES: [Story; 7] = [
     Story {
         name: "A migration",
         before: &[],
@@ -31,6 +31,14 @@ const STORIES: [Story; 6] = [
         wanted: &TO_SQL,
         goes_on: &[Intent::Copy, Intent::Finish, Intent::UseSql, BEGIN],
         tests: "i1_i2_i7_a_kill_at_any_point_of_a_migration_leaves_one_writer_and_the_next_start_ends_it",
+    },
+    Story {
+        name: "Going on from what was prepared",
+        before: &[BEGIN, Intent::Prepare],
+        lost: false,
+        wanted: &[Intent::Copy],
+        goes_on: &[Intent::Copy, Intent::Finish],
+        tests: "i1_i7_a_kill_at_any_point_of_going_on_from_what_was_prepared_ends_in_sql",
     },
     Story {
         name: "An abort",

@@ -12,9 +12,10 @@ use std::collections::{BTreeSet, VecDeque};
 pub const ID: MigrationId = MigrationId(1);
 
 /// Everything that may be wanted; the last two can go on from facts that are no state.
-pub const INTENTS: [Intent; 12] = [
+pub const INTENTS: [Intent; 13] = [
     Intent::UseKv,
     Intent::Begin(ID),
+    Intent::Prepare,
     Intent::Copy,
     Intent::Finish,
     Intent::Abort,

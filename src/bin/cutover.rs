@@ -8,6 +8,8 @@ mod ask;
 mod demo;
 #[path = "cutover/exit.rs"]
 mod exit;
+#[path = "cutover/halves.rs"]
+mod halves;
 #[path = "cutover/plan_file.rs"]
 mod plan_file;
 #[path = "cutover/progress.rs"]
@@ -39,6 +41,8 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
         Command::Status(look) => report::status(&look.plan.build()?, look.json),
         Command::Plan(look) => report::preview(&look.plan.build()?, look.json),
         Command::Migrate(change) => verbs::migrate(&change.plan.build()?, change.yes),
+        Command::Prepare(change) => halves::prepare(&change.plan.build()?, change.yes),
+        Command::Finalize(change) => halves::finalize(&change.plan.build()?, change.yes),
         Command::Verify(only) => verbs::verify(&only.plan.build()?),
         Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
         Command::Rerun(change) => verbs::rerun(&change.plan.build()?, change.into()),

@@ -93,6 +93,8 @@ edges! {
     begin           "begin()"                    takes Begin   [ok    E0599 E0599 E0599 E0599];
     begin_observed  "begin_observed(observer)"   takes Begin   [ok    E0599 E0599 E0599 E0599];
     is_rerun        "is_rerun()"                 looks Nothing [E0599 ok    E0599 E0599 E0599];
+    is_copied       "is_copied()"                looks Nothing [E0599 ok    E0599 E0599 E0599];
+    prepare         "prepare(observer)"          takes Prepare [E0599 ok    E0599 E0599 E0599];
     run             "run(observer)"              takes Copy    [E0599 ok    E0599 E0599 E0599];
     abort           "abort()"                    takes Abort   [E0599 ok    E0061 E0599 E0599];
     abort_committed "abort(AbortCommitted::losing_the_committed_copy())"

@@ -12,9 +12,10 @@ use std::fmt::Write;
 
 /// What may be wanted from a state: what a method of a handle drives to. The two other intents are
 /// functions of a plan.
-pub(crate) const INTENTS: [Intent; 10] = [
+pub(crate) const INTENTS: [Intent; 11] = [
     Intent::UseKv,
     Intent::Begin(ID),
+    Intent::Prepare,
     Intent::Copy,
     Intent::Finish,
     Intent::Abort,
@@ -285,7 +286,8 @@ fn explore(count: usize, lost_file: bool) -> (usize, BTreeMap<State, usize>) {
 /// I-4: each way that a state promises leads where it says.
 fn ends(disk: &Observation, state: State) {
     use Intent::{
-        Abort, AbortCommitted, Begin, Copy, Finish, Reclaim, Rerun, RestoreKv, UseKv, UseSql,
+        Abort, AbortCommitted, Begin, Copy, Finish, Prepare, Reclaim, Rerun, RestoreKv, UseKv,
+        UseSql,
     };
     let fresh = Some(State::Fresh);
     let tombstoned = Some(State::Tombstoned);
@@ -299,7 +301,11 @@ fn ends(disk: &Observation, state: State) {
         }
         State::Migrating { rerun } => {
             leads(&[Copy, Finish, UseSql], tombstoned);
-            leads(&[Abort], if rerun { Some(State::RerunAllowed) } else { fresh });
+            let back = if rerun { Some(State::RerunAllowed) } else { fresh };
+            leads(&[Abort], back);
+            leads(&[Prepare], Some(state));
+            leads(&[Prepare, Copy, Finish, UseSql], tombstoned);
+            leads(&[Prepare, Abort], back);
         }
         State::Committed => {
             leads(&[Finish, UseSql], tombstoned);

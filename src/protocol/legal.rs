@@ -208,7 +208,8 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
         Step::Verify => matches!(f.record, Some((RecordStage::Copying, _, true))),
         Step::Prepare => f.is(RecordStage::Copying) && session.verified,
         Step::Commit => {
-            matches!(f.record, Some((RecordStage::Copying, _, true)))
+            intent == Intent::Copy
+                && matches!(f.record, Some((RecordStage::Copying, _, true)))
                 && f.all_at(&[Stage::Sealed, Stage::Tombstone])
                 && session.verified
                 && session.prepared
@@ -223,6 +224,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             Intent::AbortCommitted => !live,
             Intent::UseKv
             | Intent::Begin(_)
+            | Intent::Prepare
             | Intent::Copy
             | Intent::Finish
             | Intent::UseSql
@@ -254,6 +256,13 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                     && session.confirmed
                     && f.is_handed_over(&[])
                     && f.seen.sources.iter().all(freed)
+            }
+            // All is done but the commit.
+            Intent::Prepare => {
+                classify(f.seen) == Ok(state)
+                    && matches!(f.record, Some((RecordStage::Copying, _, true)))
+                    && session.verified
+                    && session.prepared
             }
             Intent::Begin(_)
             | Intent::Copy

@@ -14,6 +14,8 @@ pub enum Intent {
     UseKv,
     /// Seal every source, as this migration where none has begun.
     Begin(MigrationId),
+    /// Copy, verify and lay the tombstones ready, and stop before the commit point.
+    Prepare,
     /// Copy, verify and commit.
     Copy,
     /// Set the tombstones and make the target live.
@@ -190,6 +192,10 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             (Some(id), None) => Ok(view.begin(Run { id, attempt: view.attempt_max() })),
             (_, Some(_)) | (None, None) => Ok(Step::Done(state)),
         },
+        (State::Migrating { .. }, Intent::Prepare) => {
+            let step = view.copy()?;
+            Ok(if step == Step::Commit { Step::Done(state) } else { step })
+        }
         (State::Migrating { .. }, Intent::Copy) => view.copy(),
         (State::Committed, Intent::Finish) => Ok(view.finish()),
         (State::Tombstoned, Intent::Finish | Intent::UseSql) => view.use_sql(),
@@ -208,7 +214,8 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
         | (State::Migrating { rerun: true }, Intent::Rerun) => Ok(Step::Done(state)),
         (
             State::Fresh,
-            Intent::Copy
+            Intent::Prepare
+            | Intent::Copy
             | Intent::Finish
             | Intent::UseSql
             | Intent::Rerun
@@ -231,6 +238,7 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             State::Committed,
             Intent::UseKv
             | Intent::Begin(_)
+            | Intent::Prepare
             | Intent::Abort
             | Intent::UseSql
             | Intent::Rerun
@@ -243,6 +251,7 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             State::Tombstoned,
             Intent::UseKv
             | Intent::Begin(_)
+            | Intent::Prepare
             | Intent::Abort
             | Intent::AbortCommitted
             | Intent::Rerun
@@ -254,6 +263,7 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
             State::RerunAllowed,
             Intent::UseKv
             | Intent::Begin(_)
+            | Intent::Prepare
             | Intent::Copy
             | Intent::Finish
             | Intent::UseSql

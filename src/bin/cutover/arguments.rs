@@ -25,6 +25,12 @@ pub(crate) enum Command {
     /// Move the stores into SQL, or finish what an earlier run began
     #[command(after_help = HELP)]
     Migrate(Change),
+    /// Copy and read back, and stop before the commit point, so that somebody can look
+    #[command(after_help = HELP)]
+    Prepare(Change),
+    /// Commit what prepare has copied, and go on to the end
+    #[command(after_help = HELP)]
+    Finalize(Change),
     /// Compare the SQL database and the retired stores with what was copied
     #[command(after_help = HELP)]
     Verify(Only),

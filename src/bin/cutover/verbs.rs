@@ -28,37 +28,47 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
             Ok(finish(handle)?)
         }
         Found::Tombstoned(handle) => Ok(settle(handle)?),
-        Found::RerunAllowed(_) => Err(Stop::new(
-            NEEDS_APPROVAL,
-            "the SQL database is gone, and what was written to it since it went live is in no KV \
-             store; restore it from a backup, or, if it is lost, `cutover rerun` copies the \
-             retired stores once more",
-        )),
+        Found::RerunAllowed(_) => Err(lost()),
     }
 }
 
-fn whole(plan: &Plan) -> String {
+/// The refusal to go on by itself where writes would be lost.
+pub(crate) fn lost() -> Stop {
+    Stop::new(
+        NEEDS_APPROVAL,
+        "the SQL database is gone, and what was written to it since it went live is in no KV \
+         store; restore it from a backup, or, if it is lost, `cutover rerun` copies the \
+         retired stores once more",
+    )
+}
+
+/// The plan's sources, a line for each.
+pub(crate) fn listed(plan: &Plan) -> String {
     let sources = plan.sources();
     let sources: Vec<String> =
         sources.map(|(name, path)| format!("  source '{name}' at {}", path.display())).collect();
+    sources.join("\n")
+}
+
+fn whole(plan: &Plan) -> String {
     format!(
         "this moves, for good:\n{}\ninto {}.\nThe stores are sealed first, so every program that uses \
          them must be stopped. Until the commit point `cutover abort` gives them back.",
-        sources.join("\n"),
+        listed(plan),
         plan.target().display()
     )
 }
 
-fn run(migrating: Handle<Migrating>) -> Result<(), Error> {
+pub(crate) fn run(migrating: Handle<Migrating>) -> Result<(), Error> {
     finish(migrating.run(&mut Shown::new())?).map_err(Error::part_way)
 }
 
-fn finish(committed: Handle<Committed>) -> Result<(), Error> {
+pub(crate) fn finish(committed: Handle<Committed>) -> Result<(), Error> {
     settle(committed.finish_observed(&mut Shown::new())?).map_err(Error::part_way)
 }
 
 /// Final tombstones, and the journal mode that the plan asks for.
-fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Error> {
+pub(crate) fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Error> {
     drop(tombstoned.into_sql()?);
     say("done: the SQL database is live, and every old store has its tombstone");
     Ok(())

@@ -1,0 +1,81 @@
+//! A migration in two halves, with the commit point between them: `prepare` and `finalize`.
+
+use crate::ask::approve;
+use crate::exit::Stop;
+use crate::progress::Shown;
+use crate::report::say;
+use crate::verbs::{finish, listed, lost, run, settle};
+use cutover::{Error, Found, Handle, Migrating, Plan, open};
+
+/// Does all that comes before the commit point, and says what to look at.
+pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
+    match open(plan)? {
+        Found::Fresh(handle) => {
+            approve(
+                &format!(
+                    "this copies:\n{}\ninto {}, and stops before the commit point.\nThe stores are \
+                     sealed first, so every program that uses them must be stopped, and stay so. \
+                     `cutover abort` gives them back.",
+                    listed(plan),
+                    plan.target().display()
+                ),
+                yes,
+            )?;
+            let migrating = handle.begin_observed(&mut Shown::new())?;
+            Ok(first_half(plan, migrating).map_err(Error::part_way)?)
+        }
+        Found::Migrating(handle) => {
+            approve(
+                "this migration has begun: it goes on up to the commit point, and stops there",
+                yes,
+            )?;
+            Ok(first_half(plan, handle)?)
+        }
+        Found::Committed(_) => Err(Stop::refused(
+            "the commit point has passed, so there is nothing to prepare; run finalize, or abort",
+        )),
+        Found::Tombstoned(_) => Err(Stop::refused(
+            "the SQL database is live, so there is nothing to prepare; go on with it",
+        )),
+        Found::RerunAllowed(_) => Err(lost()),
+    }
+}
+
+fn first_half(plan: &Plan, migrating: Handle<Migrating>) -> Result<(), Error> {
+    drop(migrating.prepare(&mut Shown::new())?);
+    let target = plan.target().display().to_string();
+    let quoted = shlex::try_quote(&target).unwrap_or_else(|_| target.as_str().into());
+    say(
+        "prepared: every pair is copied and was read back; nothing is committed, and neither side can be written",
+    );
+    say(&format!("  to look:     sqlite3 -readonly {quoted}"));
+    say("  to go on:    cutover finalize, with the same plan");
+    say("  to go back:  cutover abort, with the same plan");
+    Ok(())
+}
+
+/// Passes the commit point, once the copy is whole, and goes on to the end.
+pub(crate) fn finalize(plan: &Plan, yes: bool) -> Result<(), Stop> {
+    match open(plan)? {
+        Found::Fresh(_) => {
+            Err(Stop::refused("nothing is copied, and the KV stores are in use; run prepare first"))
+        }
+        Found::Migrating(handle) if !handle.is_copied()? => Err(Stop::refused(
+            "the copy has not come to its end; run prepare, which goes on with it",
+        )),
+        Found::Migrating(handle) => {
+            approve(
+                "the copy is whole. It is read back once more and committed; after that there is no \
+                 way back by itself",
+                yes,
+            )?;
+            Ok(run(handle)?)
+        }
+        Found::Committed(handle) => {
+            approve("the commit point has passed: the tombstones are set now", yes)?;
+            Ok(finish(handle)?)
+        }
+        Found::Tombstoned(handle) => Ok(settle(handle)?),
+        Found::RerunAllowed(_) => Err(lost()),
+    }
+}
