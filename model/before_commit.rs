@@ -1,5 +1,6 @@
-//! Before the point of no return: the daemon's own check, and a migration that stops there to be
-//! looked at.
+//! Before the point of no return: the daemon's own check, a migration that stops there to be looked
+//! at, and a rehearsal of it all.
 
 mod check;
 mod prepare;
+mod rehearse;

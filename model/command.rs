@@ -29,7 +29,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Demands that every file is as it was, and names those that are not.
-fn unchanged(folder: &Path, before: &BTreeMap<String, Option<Vec<u8>>>) {
+pub fn unchanged(folder: &Path, before: &BTreeMap<String, Option<Vec<u8>>>) {
     let after = snapshot(folder);
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed: Vec<_> =
@@ -40,7 +40,7 @@ fn unchanged(folder: &Path, before: &BTreeMap<String, Option<Vec<u8>>>) {
 /// The small daemon's stores, and the words that name them.
 pub struct Daemon {
     _temporary: tempfile::TempDir,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Daemon {
@@ -53,7 +53,7 @@ impl Daemon {
     }
 
     /// Opens every store once: fjall cuts the unused end off a new journal then, as at every open.
-    fn opened_once() -> Self {
+    pub fn opened_once() -> Self {
         let daemon = Self::new();
         daemon.is_whole_in_kv();
         daemon

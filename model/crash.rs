@@ -3,7 +3,7 @@
 //! does at its next start ends with every pair exactly once.
 
 mod fail;
-mod kill;
+pub mod kill;
 pub mod memory;
 
 use crate::common::{
@@ -151,6 +151,7 @@ pub fn play_plan(act: &str, plan: &Plan) -> Result<(), Error> {
     match act {
         "sql" => drop(cutover::sql(plan, &mut ())?),
         "kv" => drop(cutover::kv(plan)?),
+        "rehearse" => drop(plan.rehearse(&mut ())?),
         "lose" => fs::remove_file(plan.target()).expect("removes"),
         "part-way" => {
             let stopped =

@@ -255,6 +255,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Table { .. }
         | Cause::Index { .. }
         | Cause::DiskFull { .. }
+        | Cause::InTheWay(_)
         | Cause::PairRefused { .. }
         | Cause::CheckRefused { .. }
         | Cause::TargetAltered { .. }
@@ -269,7 +270,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
     }
 }
 
-fn new_id() -> Result<MigrationId, Cause> {
+pub(crate) fn new_id() -> Result<MigrationId, Cause> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Cause::Engine {
         engine: "the system",

@@ -236,6 +236,9 @@ pub enum Cause {
         /// Bytes free.
         available_bytes: u64,
     },
+    /// Something stands where a rehearsal would put its database.
+    #[error("at {} stands something that no rehearsal put there; move it away and run this again", .0.display())]
+    InTheWay(PathBuf),
     /// A mapping refused a pair.
     #[error(
         "the pair with key {key} in keyspace '{keyspace}' of source '{name}' can't be mapped: {reason}; mend the pair or the mapping, then run this again, or abort"

@@ -27,6 +27,7 @@ mod plan;
 mod preflight;
 mod preview;
 pub mod protocol;
+mod rehearse;
 mod sql;
 mod status;
 mod steps;
@@ -47,4 +48,5 @@ pub use plan::{
     SourceBuilder,
 };
 pub use preview::{Preview, PreviewKeyspace, PreviewStep, preview};
+pub use rehearse::{Rehearsal, RehearsedKeyspace};
 pub use status::{SourceStatus, Status, TargetStatus, Verb, status};

@@ -1,6 +1,6 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Copied, Job, Sizes, Table, copy, digest_source, verify};
+use crate::copy::{Copied, Job, Middle, Sizes, Table, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
@@ -10,7 +10,7 @@ use crate::observer::Observer;
 use crate::plan::{Keyspace, check_distinct};
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
-use crate::sql::{Draft, DraftKeyspace, StepError};
+use crate::sql::{Draft, DraftKeyspace, StepError, Target};
 use crate::steps::now;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,12 +25,25 @@ pub(crate) struct Opened {
 impl Driver {
     pub(crate) fn begin_copy(&mut self, run: Run) -> Result<(), StepError> {
         let opened = self.open_stores()?;
+        let target = &self.places.target;
+        target.begin_copy(self.draft(&opened, target, run)?)?;
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    /// What is going to be written into `target`.
+    pub(crate) fn draft(
+        &self,
+        opened: &[Opened],
+        target: &Target,
+        run: Run,
+    ) -> Result<Draft<'_>, Cause> {
         let keyspaces: Vec<Vec<Keyspace>> = opened.iter().map(|o| o.keyspaces.clone()).collect();
         check_distinct(self.places.with_sources(&keyspaces))?;
-        let page_bytes = self.places.target.page_bytes()?;
+        let page_bytes = target.page_bytes()?;
         let mut sources = Vec::new();
         let mut drafted = Vec::new();
-        for (site, opened) in self.places.sites.iter().zip(&opened) {
+        for (site, opened) in self.places.sites.iter().zip(opened) {
             for keyspace in &opened.keyspaces {
                 drafted.push(draft(&site.name, opened.store.as_ref(), keyspace, page_bytes)?);
             }
@@ -38,11 +51,7 @@ impl Driver {
             let path = site.path.display().to_string();
             sources.push(SourceRecorded { name: site.name.clone(), path, was });
         }
-        let draft =
-            Draft { plan: self.places.plan.name(), run, sources, keyspaces: drafted, time: now() };
-        self.places.target.begin_copy(draft)?;
-        self.opened = Some(opened);
-        Ok(())
+        Ok(Draft { plan: self.places.plan.name(), run, sources, keyspaces: drafted, time: now() })
     }
 
     pub(crate) fn copy(
@@ -78,9 +87,20 @@ impl Driver {
         seen: &Seen,
         observer: &mut dyn Observer,
     ) -> Result<(), StepError> {
-        let record = self.record(seen)?;
+        self.verify_in(&self.places.target, self.record(seen)?, &self.middles, observer)
+    }
+
+    /// Re-reads what the record says that `target` holds, and compares; in parts, where `middles`
+    /// are known.
+    pub(crate) fn verify_in(
+        &self,
+        target: &Target,
+        record: &Record,
+        middles: &[Option<Middle>],
+        observer: &mut dyn Observer,
+    ) -> Result<(), StepError> {
         let mappings = self.mappings(record)?;
-        let middles = self.middles.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let middles = middles.iter().map(Option::as_ref).chain(std::iter::repeat(None));
         let copied: Vec<Copied<'_>> = record
             .keyspaces
             .iter()
@@ -92,7 +112,7 @@ impl Driver {
                 middle,
             })
             .collect();
-        let total = verify(&self.places.target, &copied, observer)?;
+        let total = verify(target, &copied, observer)?;
         tracing::info!(
             pairs = total.pairs,
             bytes = total.bytes,
@@ -201,7 +221,11 @@ impl Driver {
 
     /// The record's keyspaces as jobs, in its order, once the plan is found to be the one it was
     /// begun with.
-    fn jobs<'a>(&'a self, opened: &'a [Opened], record: &Record) -> Result<Vec<Job<'a>>, Cause> {
+    pub(crate) fn jobs<'a>(
+        &'a self,
+        opened: &'a [Opened],
+        record: &Record,
+    ) -> Result<Vec<Job<'a>>, Cause> {
         let mut planned = Vec::new();
         for (site, opened) in self.places.sites.iter().zip(opened) {
             for keyspace in &opened.keyspaces {

@@ -13,7 +13,7 @@ use std::path::Path;
 const SIGKILL: i32 = 9;
 
 /// Plays `act` in a process of its own, which is killed at fault point `at`.
-pub(super) fn killed(act: &str, folder: &Path, at: usize) -> bool {
+pub fn killed(act: &str, folder: &Path, at: usize) -> bool {
     let folder = folder.to_str().expect("UTF-8");
     let output = child::command(&["act", act, folder])
         .env(ENVIRONMENT, format!("kill:{at}"))

@@ -25,7 +25,7 @@ fn a_disk_without_room_for_the_copy_is_refused_before_anything_is_changed() {
 }
 
 /// Stores on `disk`, and their plan: the first is far smaller than its rows are.
-fn compressed_stores(folder: &Path) -> (BTreeMap<Vec<u8>, Vec<u8>>, Plan) {
+pub fn compressed_stores(folder: &Path) -> (BTreeMap<Vec<u8>, Vec<u8>>, Plan) {
     let pairs: BTreeMap<Vec<u8>, Vec<u8>> = (0..2000_u32)
         .map(|i| (i.to_be_bytes().to_vec(), vec![i.to_le_bytes()[0]; 8 * 1024]))
         .collect();

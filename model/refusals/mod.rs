@@ -1,7 +1,7 @@
 //! What must be refused is refused: with a typed error that says what, where and what next, and
 //! with nothing changed or created.
 
-mod disk_space;
+pub mod disk_space;
 mod markers;
 mod places;
 mod stores;
@@ -63,13 +63,13 @@ fn contradicted(folder: &Path, plan: &Plan, contradiction: Contradiction, words:
 }
 
 /// A mount, for as long as this lives. It needs root.
-struct Mount {
+pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
     /// An empty file system of `kibibytes` in memory.
-    fn memory(at: &Path, kibibytes: usize) -> Self {
+    pub fn memory(at: &Path, kibibytes: usize) -> Self {
         Self::run(at, &["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "tmpfs"])
     }
 
@@ -83,7 +83,7 @@ impl Mount {
         Self { at: at.to_owned() }
     }
 
-    fn grow(&self, kibibytes: usize) {
+    pub fn grow(&self, kibibytes: usize) {
         mount(&self.at, &["-o", &format!("remount,size={kibibytes}k")]);
     }
 }

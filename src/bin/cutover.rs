@@ -14,6 +14,8 @@ mod halves;
 mod plan_file;
 #[path = "cutover/progress.rs"]
 mod progress;
+#[path = "cutover/rehearse.rs"]
+mod rehearse;
 #[path = "cutover/report.rs"]
 mod report;
 #[path = "cutover/verbs.rs"]
@@ -39,7 +41,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Stop> {
     match &arguments.command {
         Command::Status(look) => report::status(&look.plan.build()?, look.json),
-        Command::Plan(look) => report::preview(&look.plan.build()?, look.json),
+        Command::Plan(further) => {
+            let plan = further.look.plan.build()?;
+            if further.full {
+                rehearse::run(&plan, further.look.json)
+            } else {
+                report::preview(&plan, further.look.json)
+            }
+        }
         Command::Migrate(change) => verbs::migrate(&change.plan.build()?, change.yes),
         Command::Prepare(change) => halves::prepare(&change.plan.build()?, change.yes),
         Command::Finalize(change) => halves::finalize(&change.plan.build()?, change.yes),

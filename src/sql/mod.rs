@@ -8,9 +8,11 @@ mod fence;
 mod index;
 mod record;
 mod target;
+mod throwaway;
 mod untouched;
 
 pub(crate) use claim::ClaimFile;
 pub(crate) use connection::StepError;
 pub(crate) use copying::{Copying, Draft, DraftKeyspace};
 pub(crate) use target::{Access, Target, TargetLook};
+pub(crate) use throwaway::Throwaway;

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Status(Look),
     /// Say what a migration would do, and everything that it would be refused for
     #[command(after_help = HELP)]
-    Plan(Look),
+    Plan(LookFurther),
     /// Move the stores into SQL, or finish what an earlier run began
     #[command(after_help = HELP)]
     Migrate(Change),
@@ -61,6 +61,15 @@ pub(crate) struct Look {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LookFurther {
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Rehearse it too: copy all the real data into a database that is thrown away
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 #[derive(Args, Debug)]

@@ -16,7 +16,7 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn say_json(value: &impl Serialize) -> Result<(), Stop> {
+pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Stop> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Stop::new(INTERRUPTED, format!("it can't be printed as JSON: {error}; leave out --json"))
     })?;
@@ -102,14 +102,16 @@ pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
     } else {
         tell_preview(&preview);
     }
-    if preview.refused.is_empty() {
-        return Ok(());
-    }
-    let begun = preview.state == "Contradiction" && preview.needed_bytes.is_none();
-    Err(Stop::silent(if begun { CONTRADICTION } else { REFUSED }))
+    if preview.refused.is_empty() { Ok(()) } else { Err(would_refuse(&preview)) }
 }
 
-fn tell_preview(preview: &Preview) {
+/// How the command ends where a migration would be refused.
+pub(crate) fn would_refuse(preview: &Preview) -> Stop {
+    let begun = preview.state == "Contradiction" && preview.needed_bytes.is_none();
+    Stop::silent(if begun { CONTRADICTION } else { REFUSED })
+}
+
+pub(crate) fn tell_preview(preview: &Preview) {
     say(&format!("plan '{}': {}", preview.plan, preview.state));
     for keyspace in &preview.keyspaces {
         let count = match (keyspace.pairs, keyspace.bytes) {

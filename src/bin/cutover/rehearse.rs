@@ -1,0 +1,53 @@
+//! `cutover plan --full`: the dry run, and then the rehearsal with all the real data.
+
+use crate::exit::Stop;
+use crate::progress::Shown;
+use crate::report::{say, say_json, tell_preview, would_refuse};
+use cutover::{Plan, Preview, Rehearsal, preview};
+use serde::Serialize;
+
+/// Both, as one object.
+#[derive(Serialize)]
+struct Full<'a> {
+    #[serde(flatten)]
+    preview: &'a Preview,
+    /// None where something would stop the migration.
+    rehearsal: Option<Rehearsal>,
+}
+
+pub(crate) fn run(plan: &Plan, json: bool) -> Result<(), Stop> {
+    let mut preview = preview(plan, &mut Shown::new())?;
+    let mut ended = if preview.refused.is_empty() { Ok(()) } else { Err(would_refuse(&preview)) };
+    let mut rehearsal = None;
+    if ended.is_ok() {
+        match plan.rehearse(&mut Shown::new()) {
+            Ok(rehearsed) => rehearsal = Some(rehearsed),
+            Err(error) => {
+                preview.refused.push(error.to_string());
+                ended = Err(Stop::silent(Stop::from(error).code));
+            }
+        }
+    }
+    if json {
+        say_json(&Full { preview: &preview, rehearsal })?;
+    } else {
+        tell_preview(&preview);
+        if let Some(rehearsal) = &rehearsal {
+            tell(rehearsal);
+        }
+    }
+    ended
+}
+
+fn tell(rehearsal: &Rehearsal) {
+    for keyspace in &rehearsal.keyspaces {
+        say(&format!(
+            "  rehearsed {}/{}: {} pairs, {} bytes, {:.1} s",
+            keyspace.source, keyspace.keyspace, keyspace.pairs, keyspace.bytes, keyspace.seconds
+        ));
+    }
+    say(&format!(
+        "  rehearsed in {:.1} s: every pair came back as it was; the database had {} bytes, and is thrown away",
+        rehearsal.seconds, rehearsal.database_bytes
+    ));
+}

@@ -1,0 +1,205 @@
+//! The rehearsal: all that a migration does before its commit point, into a database that is thrown
+//! away.
+
+use crate::copy::copy;
+use crate::disk;
+use crate::driver::{Driver, new_id};
+use crate::error::{Cause, Error, Mismatch, not_from};
+use crate::observer::{Observer, Progress};
+use crate::plan::Plan;
+use crate::preflight::{Survey, survey};
+use crate::protocol::record::Record;
+use crate::protocol::{Run, State};
+use crate::sql::{Access, StepError, Target, TargetLook, Throwaway};
+use crate::stores::Opened;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What a rehearsal has found: a migration of the stores as they are would come to its commit point.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// The plan's name.
+    pub plan: String,
+    /// Each keyspace, in the order of copying.
+    pub keyspaces: Vec<RehearsedKeyspace>,
+    /// Bytes of the database that was thrown away; what the target held before is among them.
+    pub database_bytes: u64,
+    /// Whether the plan has a check of its own, which said yes.
+    pub checked: bool,
+    /// Seconds from the first look to the end.
+    pub seconds: f64,
+}
+
+/// A keyspace that was copied and read back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RehearsedKeyspace {
+    /// The source's name.
+    pub source: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// What the mapping says it is.
+    pub mapping: String,
+    /// The tables that it goes into.
+    pub tables: Vec<String>,
+    /// Pairs.
+    pub pairs: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Seconds for copying it and reading it back.
+    pub seconds: f64,
+}
+
+impl Plan {
+    /// Does with all the real data what a migration does before its commit point, and changes neither
+    /// side: every pair is decoded, mapped, written and read back, in a database of its own beside the
+    /// target, with a copy of what the target holds; then the plan's own check is asked. That database
+    /// is thrown away, also after an error; what a kill leaves of it, the next rehearsal removes.
+    ///
+    /// It needs the stores for itself, as a migration does, and as much space on the target's disk. As
+    /// for [`preview`](crate::preview), fjall may cut a torn tail off a journal.
+    ///
+    /// # Errors
+    ///
+    /// The first that a migration would stop at: [`Error::Refused`] with the cause that it would have,
+    /// [`Cause::PairRefused`] and [`Cause::CheckRefused`] among them, or [`Error::Verification`]. And
+    /// [`Cause::State`] where a migration has begun.
+    pub fn rehearse(&self, observer: &mut dyn Observer) -> Result<Rehearsal, Error> {
+        let began = Instant::now();
+        let driver = Driver::new(self)?;
+        let (state, _) = driver.look()?;
+        if state != State::Fresh {
+            let next = "`cutover status` says what can be done";
+            let why = "a migration is rehearsed before it begins";
+            return Err(Error::Refused(not_from(state, why, next)));
+        }
+        let mut timed = Timed { observer, last: began, spent: Vec::new() };
+        let (record, database_bytes) =
+            driver.rehearse(&mut timed).map_err(|error| match error {
+                // Whatever became of the throw-away database, neither side has changed.
+                StepError::Failed(cause) | StepError::Unknown(cause) => Error::Refused(cause),
+                StepError::Mismatch(mismatch) => Error::Verification(Box::new(Mismatch {
+                    side: "the rehearsal's database".to_owned(),
+                    next: "mend the mapping, and rehearse again".to_owned(),
+                    ..*mismatch
+                })),
+            })?;
+        let keyspaces = record.keyspaces.into_iter().map(|keyspace| RehearsedKeyspace {
+            seconds: timed.seconds(&keyspace.source, &keyspace.keyspace),
+            source: keyspace.source,
+            keyspace: keyspace.keyspace,
+            mapping: keyspace.mapping,
+            tables: keyspace.tables,
+            pairs: keyspace.pairs,
+            bytes: keyspace.bytes,
+        });
+        Ok(Rehearsal {
+            plan: self.name().to_owned(),
+            keyspaces: keyspaces.collect(),
+            database_bytes,
+            checked: self.inner.check.is_some(),
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+impl Driver {
+    /// Returns the record as the copy left it, and the bytes of its database, which is gone then.
+    fn rehearse(&self, observer: &mut dyn Observer) -> Result<(Record, u64), StepError> {
+        let Survey { stores, keyspaces, needed_bytes } = survey(&self.places, &mut Err)?;
+        self.check_room(needed_bytes)?;
+        let opened = stores.into_iter().zip(keyspaces);
+        let opened: Vec<Opened> =
+            opened.map(|(store, keyspaces)| Opened { store, keyspaces }).collect();
+        let throwaway = Throwaway::beside(&self.places.target)?;
+        let record = self.rehearse_into(&throwaway.target, &opened, observer)?;
+        let bytes = throwaway.bytes()?;
+        throwaway.remove()?;
+        Ok((record, bytes))
+    }
+
+    fn rehearse_into(
+        &self,
+        target: &Target,
+        opened: &[Opened],
+        observer: &mut dyn Observer,
+    ) -> Result<Record, StepError> {
+        let plan = &self.places.plan;
+        let run = Run { id: new_id()?, attempt: 1 };
+        target.begin_copy(self.draft(opened, target, run)?)?;
+        let record = record_in(target, plan)?;
+        let jobs = self.jobs(opened, &record)?;
+        let copying = target.copying(plan.name(), run)?;
+        let middles = copy(copying, &jobs, plan.inner.chunk_bytes, observer)?;
+        let record = record_in(target, plan)?;
+        self.verify_in(target, &record, &middles, observer)?;
+        if let Some(check) = &plan.inner.check {
+            check.ask(target)?;
+        }
+        Ok(record)
+    }
+
+    /// There must be room for a copy of what the target holds, too.
+    fn check_room(&self, needed_bytes: u64) -> Result<(), Cause> {
+        let target = &self.places.target;
+        let held = disk::metadata(&target.path)?.map_or(0, |found| found.len());
+        let needed_bytes = needed_bytes + held;
+        let available_bytes = disk::available_bytes(target.folder())?;
+        if available_bytes < needed_bytes {
+            let path = target.folder().to_owned();
+            return Err(Cause::DiskFull { path, needed_bytes, available_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn record_in(target: &Target, plan: &Plan) -> Result<Record, Cause> {
+    match target.look(plan.name(), Access::Locked) {
+        TargetLook::Record(record) => Ok(*record),
+        TargetLook::Unreadable(cause) | TargetLook::Unreachable(cause) => Err(cause),
+        TargetLook::None | TargetLook::MainFileGone => {
+            Err(Cause::RecordChanged(target.path.clone()))
+        }
+    }
+}
+
+/// Notes how long each keyspace takes: it is told whenever a part of one is done.
+struct Timed<'a> {
+    observer: &'a mut dyn Observer,
+    last: Instant,
+    spent: Vec<(String, String, Duration)>,
+}
+
+impl Timed<'_> {
+    fn seconds(&self, source: &str, keyspace: &str) -> f64 {
+        let is_it = |(s, k, _): &&(String, String, Duration)| s == source && k == keyspace;
+        self.spent.iter().find(is_it).map_or(0.0, |(.., spent)| spent.as_secs_f64())
+    }
+}
+
+impl Observer for Timed<'_> {
+    fn progress(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        let part = now.duration_since(self.last);
+        self.last = now;
+        let is_it = |(source, keyspace, _): &&mut (String, String, Duration)| {
+            *source == progress.source && *keyspace == progress.keyspace
+        };
+        match self.spent.iter_mut().find(is_it) {
+            Some((.., spent)) => *spent += part,
+            None => {
+                self.spent.push((progress.source.clone(), progress.keyspace.clone(), part));
+            }
+        }
+        self.observer.progress(progress);
+    }
+
+    fn step(&mut self, name: &str, subject: &str) {
+        self.observer.step(name, subject);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.observer.cancelled()
+    }
+}

@@ -1,0 +1,105 @@
+//! A database beside the target that is thrown away: what a rehearsal writes into.
+
+use super::connection::engine;
+use super::target::Target;
+use crate::disk;
+use crate::error::Cause;
+use crate::fault;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder's name is the target's, with this behind it.
+const FOLDER_SUFFIX: &str = ".cutover-rehearsal";
+
+/// The empty file which says that the folder is a rehearsal's, and may be removed.
+const TAG: &str = "thrown-away";
+
+const DATABASE: &str = "database.sqlite";
+
+/// What SQLite puts beside a database, and the database itself.
+const DATABASE_SUFFIXES: [&str; 4] = ["-journal", "-wal", "-shm", ""];
+
+/// A folder of our own with a database in it; it goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Throwaway {
+    folder: PathBuf,
+    /// The database, which may not exist yet.
+    pub(crate) target: Target,
+}
+
+impl Throwaway {
+    /// Makes the folder beside `target`, with a copy of all that `target` holds. What a killed
+    /// rehearsal left there is removed first, and nothing else is (I-8). When it fails nothing of ours
+    /// stays, unless the disk does not let it go.
+    pub(crate) fn beside(target: &Target) -> Result<Self, Cause> {
+        let folder = disk::with_suffix(&target.path, FOLDER_SUFFIX);
+        remove(&folder)?;
+        let database = Target { path: folder.join(DATABASE) };
+        let made = Self { folder, target: database };
+        fs::create_dir(&made.folder)
+            .and_then(|()| fault::point("folder created"))
+            .map_err(Cause::io("create", &made.folder))?;
+        drop(disk::create(&made.folder.join(TAG), &[])?);
+        if disk::metadata(&target.path)?.is_some_and(|found| found.len() > 0) {
+            let failed = engine("copy, for a rehearsal,", &target.path);
+            let path = made.target.path.display().to_string();
+            target.reader()?.execute("VACUUM INTO ?1", [path]).map_err(failed)?;
+            fault::point("target copied").map_err(Cause::io("copy to", &made.folder))?;
+        }
+        Ok(made)
+    }
+
+    /// Bytes of the database's file.
+    pub(crate) fn bytes(&self) -> Result<u64, Cause> {
+        Ok(disk::metadata(&self.target.path)?.map_or(0, |found| found.len()))
+    }
+
+    /// Removes it. What `Drop` does, and this tells where it fails.
+    pub(crate) fn remove(&self) -> Result<(), Cause> {
+        remove(&self.folder)
+    }
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        if let Err(cause) = self.remove() {
+            tracing::warn!(%cause, "what was rehearsed is not thrown away; the next rehearsal does it");
+        }
+    }
+}
+
+/// Removes what a rehearsal has put into `folder`, and the folder, if there is one. Killed anywhere,
+/// it leaves a folder that it knows again.
+fn remove(folder: &Path) -> Result<(), Cause> {
+    let Some(found) = disk::metadata(folder)? else { return Ok(()) };
+    let database = folder.join(DATABASE);
+    let files = DATABASE_SUFFIXES.map(|suffix| disk::with_suffix(&database, suffix));
+    let tag = folder.join(TAG);
+    let in_the_way = || Cause::InTheWay(folder.to_owned());
+    if !found.is_dir() {
+        return Err(in_the_way());
+    }
+    let mut tagged = false;
+    let mut others = false;
+    for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
+        let path = entry.map_err(Cause::io("list", folder))?.path();
+        if path == tag {
+            tagged = true;
+        } else if files.contains(&path) {
+            others = true;
+        } else {
+            return Err(in_the_way());
+        }
+    }
+    // An empty folder is one that was killed before it had its tag, or behind that.
+    if others && !tagged {
+        return Err(in_the_way());
+    }
+    // The tag is the last to go.
+    for file in files.iter().chain([&tag]) {
+        disk::remove_file(file)?;
+    }
+    fs::remove_dir(folder)
+        .and_then(|()| fault::point("folder removed"))
+        .map_err(Cause::io("remove", folder))
+}
