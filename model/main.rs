@@ -19,6 +19,7 @@ mod conformance;
 mod crash;
 mod daemon;
 mod data;
+mod guide;
 mod ids;
 mod litd;
 mod package;
