@@ -2,11 +2,9 @@
 
 use crate::common::{SOURCES, read_table, small_daemon, small_plan, small_store};
 use cutover::{
-    Aborted, Committed, Error, Found, Fresh, Handle, KvStores, Migrating, Observer, Plan, Progress,
-    RerunAllowed, Tombstoned,
+    Aborted, Cancel, Committed, Error, Found, Fresh, Handle, KvStores, Migrating, Observer, Plan,
+    Progress, RerunAllowed, Tombstoned,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 const fn can_be_sent<T: Send + 'static>() {}
 
@@ -22,6 +20,7 @@ const _: () = {
     can_be_sent::<Aborted>();
     can_be_sent::<KvStores>();
     can_be_sent::<Error>();
+    can_be_sent::<Cancel>();
     can_be_sent::<fjall::Database>();
     can_be_sent::<rusqlite::Connection>();
 };
@@ -48,15 +47,11 @@ fn a_handle_goes_on_in_another_thread_with_its_locks() {
 }
 
 /// Asks to stop when it hears of the first chunk, as somebody who heard of it would.
-struct Watch(Arc<AtomicBool>);
+struct Watch(Cancel);
 
 impl Observer for Watch {
     fn progress(&mut self, _: &Progress) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.cancel();
     }
 }
 
@@ -67,8 +62,8 @@ fn a_daemon_on_tokio_stops_a_migration_and_goes_on_with_it() {
     let plan = small_plan(folder.path());
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
     let connection = runtime.block_on(async {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (again, mut watch) = (plan.clone(), Watch(stop));
+        let cancel = Cancel::new();
+        let (again, mut watch) = (plan.clone(), (Watch(cancel.clone()), cancel));
         let stopped = tokio::task::spawn_blocking(move || cutover::sql(&again, &mut watch));
         let error = stopped.await.expect("no panic").expect_err("it stops");
         assert_eq!(error.to_string(), crate::daemon::CANCELLED);

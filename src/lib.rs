@@ -42,7 +42,7 @@ pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
     Verified, discard_record, kv, open, replace_target, sql, ticket,
 };
-pub use observer::{Observer, Phase, Progress};
+pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, JournalMode, NAME_BYTES_MAX, Plan, PlanBuilder,
     SourceBuilder,

@@ -3,7 +3,7 @@
 use crate::error::{Cause, Error};
 use crate::kv::{Look, Site, Standing, Store};
 use crate::look::{Places, Seen};
-use crate::observer::{Observer, Phase, Progress};
+use crate::observer::{Observer, Pace, Phase};
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
@@ -139,10 +139,11 @@ impl Preview {
             State::Fresh => {
                 let survey = self.survey(places)?;
                 self.steps = from_the_start(places, seen);
+                let pace = Pace::new(Phase::Counting, (0, 0), expected(&survey));
                 let keyspaces = survey.keyspaces;
                 // Reading takes fjall's own locks again.
                 drop(survey.stores);
-                self.scan(places, &keyspaces, observer).map_err(Error::Refused)?;
+                self.scan(places, &keyspaces, &pace, observer).map_err(Error::Refused)?;
             }
             State::Migrating { .. } => match seen.record() {
                 Some(record) => self.steps = from_the_copy(places, Some(record.copied())),
@@ -190,6 +191,7 @@ impl Preview {
         &mut self,
         places: &Places,
         keyspaces: &[Vec<Keyspace>],
+        pace: &Pace,
         observer: &mut dyn Observer,
     ) -> Result<(), Cause> {
         let mut total = (0, 0);
@@ -201,7 +203,7 @@ impl Preview {
                 .transpose()?;
             for keyspace in keyspaces {
                 let counted = match &store {
-                    Some(store) => count(store, site, &keyspace.name, total, observer)?,
+                    Some(store) => count(store, site, &keyspace.name, (total, pace), observer)?,
                     None => (0, 0),
                 };
                 total = (total.0 + counted.0, total.1 + counted.1);
@@ -234,24 +236,31 @@ impl From<&KeyspaceRecorded> for PreviewKeyspace {
     }
 }
 
+/// fjall's own estimate of all pairs; none where it has none.
+fn expected(survey: &Survey) -> Option<u64> {
+    let stores = survey.stores.iter().zip(&survey.keyspaces);
+    let stores = stores.filter_map(|(store, keyspaces)| Some((store.as_ref()?, keyspaces)));
+    let mut pairs = 0;
+    for (store, keyspaces) in stores {
+        for keyspace in keyspaces {
+            pairs += store.approximate_pairs(&keyspace.name).ok().flatten()?;
+        }
+    }
+    Some(pairs)
+}
+
 /// The pairs of a keyspace, and their bytes.
 fn count(
     store: &Store,
     site: &Site,
     keyspace: &str,
-    before: (u64, u64),
+    (before, pace): ((u64, u64), &Pace),
     observer: &mut dyn Observer,
 ) -> Result<(u64, u64), Cause> {
     let (mut pairs, mut bytes) = (0_u64, 0_u64);
     let tell = |observer: &mut dyn Observer, pairs: u64, bytes: u64| {
-        observer.progress(&Progress {
-            phase: Phase::Counting,
-            source: site.name.clone(),
-            keyspace: keyspace.to_owned(),
-            pairs: before.0 + pairs,
-            bytes: before.1 + bytes,
-            pairs_expected: None,
-        });
+        let done = (before.0 + pairs, before.1 + bytes);
+        observer.progress(&pace.at(&site.name, keyspace, done));
     };
     store.visit(keyspace, None, &mut |key, value| {
         pairs += 1;

@@ -6,7 +6,7 @@ use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
 use crate::kv::{Standing, Store};
 use crate::look::{Places, Seen};
-use crate::observer::Observer;
+use crate::observer::{Observer, Pace, Phase};
 use crate::plan::{Keyspace, check_distinct};
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
@@ -137,15 +137,21 @@ impl Driver {
             }
             self.verify_target(&seen, observer)?;
             let stores = self.open_stores()?;
-            let compared = record.keyspaces.iter().try_for_each(|keyspace| {
+            let pairs_expected = record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
+            let pace = Pace::new(Phase::Rereading, (0, 0), Some(pairs_expected));
+            let mut done = (0, 0);
+            for keyspace in &record.keyspaces {
                 let at = self.places.sites.iter().position(|site| site.name == keyspace.source);
                 let store = at.and_then(|at| stores.get(at)).and_then(|o| o.store.as_ref());
                 let reclaimed = at.and_then(|at| seen.looks.get(at)).is_none_or(|look| {
                     look.path.marker().is_some_and(|m| m.was == Was::Directory) && store.is_none()
                 });
-                if reclaimed { Ok(()) } else { digest_source(store, keyspace, observer) }
-            });
-            compared.map(|()| record)
+                if !reclaimed {
+                    digest_source(store, keyspace, (done, &pace), observer)?;
+                }
+                done = (done.0 + keyspace.pairs, done.1 + keyspace.bytes);
+            }
+            Ok(record)
         };
         let verified = session();
         self.close_stores();

@@ -4,7 +4,7 @@ use super::ahead::{self, ChunkEnd, Queue, Rest};
 use super::{Digest, MappingError, Rows};
 use crate::error::Cause;
 use crate::kv::Store;
-use crate::observer::{Observer, Phase, Progress};
+use crate::observer::{Observer, Pace, Phase};
 use crate::plan::Keyspace;
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{Copying, StepError};
@@ -38,7 +38,11 @@ pub(crate) fn copy(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Option<Middle>>, StepError> {
     let expected = expected(jobs)?;
-    let pairs_expected = expected.iter().sum();
+    let done = |copying: &Copying| {
+        let keyspaces = &copying.record().keyspaces;
+        keyspaces.iter().fold((0, 0), |(pairs, bytes), k| (pairs + k.pairs, bytes + k.bytes))
+    };
+    let pace = Pace::new(Phase::Copying, done(&copying), Some(expected.iter().sum()));
     let mut middles: Vec<Option<Middle>> = jobs.iter().map(|_| None).collect();
     let queue = Queue::default();
     thread::scope(|scope| {
@@ -63,20 +67,12 @@ pub(crate) fn copy(
                         }
                     })
                 })?;
-                let done = &copying.record().keyspaces;
                 tracing::debug!(
                     source = job.source,
                     keyspace = job.keyspace.name,
                     "a chunk is durable"
                 );
-                observer.progress(&Progress {
-                    phase: Phase::Copying,
-                    source: job.source.to_owned(),
-                    keyspace: job.keyspace.name.clone(),
-                    pairs: done.iter().map(|keyspace| keyspace.pairs).sum(),
-                    bytes: done.iter().map(|keyspace| keyspace.bytes).sum(),
-                    pairs_expected: Some(pairs_expected),
-                });
+                observer.progress(&pace.at(job.source, &job.keyspace.name, done(&copying)));
             }
         }
         Ok(middles)

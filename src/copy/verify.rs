@@ -4,7 +4,7 @@ use super::run::{Middle, recorded};
 use super::{Digest, Mapping, MappingError, Part, Rows, Split};
 use crate::error::{Cause, Mismatch};
 use crate::kv::Store;
-use crate::observer::{Observer, Phase, Progress};
+use crate::observer::{Observer, Pace, Phase};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{StepError, Target};
 use rusqlite::Connection;
@@ -44,18 +44,13 @@ pub(crate) fn verify(
     let in_parts = copied.iter().any(|copied| copied.split().is_some());
     let mut second = if in_parts { Some(target.reader()?) } else { None };
     let pairs_expected = copied.iter().map(|copied| copied.keyspace.pairs).sum();
+    let pace = Pace::new(Phase::Verifying, (0, 0), Some(pairs_expected));
     let mut total = Digest::default();
     for copied in copied {
         let keyspace = copied.keyspace;
         let mut tell = |found: &Digest| {
-            observer.progress(&Progress {
-                phase: Phase::Verifying,
-                source: keyspace.source.clone(),
-                keyspace: keyspace.keyspace.clone(),
-                pairs: total.pairs + found.pairs,
-                bytes: total.bytes + found.bytes,
-                pairs_expected: Some(pairs_expected),
-            });
+            let done = (total.pairs + found.pairs, total.bytes + found.bytes);
+            observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
             observer.cancelled()
         };
         let found =
@@ -171,18 +166,25 @@ fn read_parts(
 pub(crate) fn digest_source(
     store: Option<&Store>,
     keyspace: &KeyspaceRecorded,
-    observer: &dyn Observer,
+    (before, pace): ((u64, u64), &Pace),
+    observer: &mut dyn Observer,
 ) -> Result<(), StepError> {
     let mut found = Digest::default();
+    let mut tell = |found: &Digest| {
+        let done = (before.0 + found.pairs, before.1 + found.bytes);
+        observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
+        observer.cancelled()
+    };
     if let Some(store) = store {
         store.visit(&keyspace.keyspace, None, &mut |key, value| {
             found.add(key, value);
-            if found.pairs.is_multiple_of(VERIFY_PAIRS) && observer.cancelled() {
+            if found.pairs.is_multiple_of(VERIFY_PAIRS) && tell(&found) {
                 return Err(Cause::Cancelled);
             }
             Ok(true)
         })?;
     }
+    tell(&found);
     compare(keyspace, found, "the retired store")
 }
 
