@@ -4,6 +4,7 @@
 
 mod looking;
 mod moving;
+mod stopping;
 mod wording;
 
 use crate::child;

@@ -26,7 +26,12 @@ fn the_help_of_the_command_and_of_every_verb_lists_the_exit_codes() {
         assert!(text(&all.stdout).contains(verb), "{verb}");
         if verb != "demo" {
             let help = text(&cutover(&[verb, "--help"]).stdout);
-            for line in ["Exit codes:", "  4  contradiction", "  7  failed part-way"] {
+            for line in [
+                "Exit codes:",
+                "  4  contradiction",
+                "  7  failed part-way",
+                "  130  stopped as asked",
+            ] {
                 assert!(help.contains(line), "{verb}: {help}");
             }
         }

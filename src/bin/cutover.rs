@@ -18,6 +18,8 @@ mod progress;
 mod rehearse;
 #[path = "cutover/report.rs"]
 mod report;
+#[path = "cutover/signals.rs"]
+mod signals;
 #[path = "cutover/verbs.rs"]
 mod verbs;
 

@@ -8,6 +8,8 @@ pub(crate) const CONTRADICTION: u8 = 4;
 pub(crate) const NEEDS_APPROVAL: u8 = 5;
 pub(crate) const VERIFICATION: u8 = 6;
 pub(crate) const INTERRUPTED: u8 = 7;
+/// As shells tell of a program that Ctrl-C ended.
+pub(crate) const CANCELLED: u8 = 130;
 
 /// The codes, as `--help` lists them.
 pub(crate) const HELP: &str = "\
@@ -18,7 +20,8 @@ Exit codes:
   4  contradiction: what is on disk fits no state, and a person decides
   5  needs approval: --yes, or another verb that says what is lost
   6  verification failed
-  7  failed part-way, or the outcome is not known: run it again";
+  7  failed part-way, or the outcome is not known: run it again
+  130  stopped as asked, by Ctrl-C or a signal: run it again, or abort";
 
 /// Why a command ends before it is done.
 #[derive(Debug)]
@@ -45,6 +48,19 @@ impl Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         let code = match &error {
+            Error::Refused(Cause::Cancelled) => {
+                return Self::new(
+                    CANCELLED,
+                    "stopped as asked, and nothing was changed; run it again",
+                );
+            }
+            Error::Interrupted { cause: Cause::Cancelled, .. } => {
+                return Self::new(
+                    CANCELLED,
+                    "stopped as asked, and nothing is lost; `cutover migrate` with the same plan goes \
+                     on from here, `cutover prepare` up to the commit point, `cutover abort` goes back",
+                );
+            }
             Error::Refused(Cause::Plan(_)) => USAGE,
             Error::Refused(_) => REFUSED,
             Error::Contradiction(_) => CONTRADICTION,

@@ -21,15 +21,16 @@ pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
                 ),
                 yes,
             )?;
-            let migrating = handle.begin_observed(&mut Shown::new())?;
-            Ok(first_half(plan, migrating).map_err(Error::part_way)?)
+            let mut shown = Shown::until_asked_to_stop();
+            let migrating = handle.begin_observed(&mut shown)?;
+            Ok(first_half(plan, migrating, &mut shown).map_err(Error::part_way)?)
         }
         Found::Migrating(handle) => {
             approve(
                 "this migration has begun: it goes on up to the commit point, and stops there",
                 yes,
             )?;
-            Ok(first_half(plan, handle)?)
+            Ok(first_half(plan, handle, &mut Shown::until_asked_to_stop())?)
         }
         Found::Committed(_) => Err(Stop::refused(
             "the commit point has passed, so there is nothing to prepare; run finalize, or abort",
@@ -41,8 +42,8 @@ pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
     }
 }
 
-fn first_half(plan: &Plan, migrating: Handle<Migrating>) -> Result<(), Error> {
-    drop(migrating.prepare(&mut Shown::new())?);
+fn first_half(plan: &Plan, migrating: Handle<Migrating>, shown: &mut Shown) -> Result<(), Error> {
+    drop(migrating.prepare(shown)?);
     let target = plan.target().display().to_string();
     let quoted = shlex::try_quote(&target).unwrap_or_else(|_| target.as_str().into());
     say(
@@ -69,11 +70,11 @@ pub(crate) fn finalize(plan: &Plan, yes: bool) -> Result<(), Stop> {
                  way back by itself",
                 yes,
             )?;
-            Ok(run(handle)?)
+            Ok(run(handle, &mut Shown::until_asked_to_stop())?)
         }
         Found::Committed(handle) => {
             approve("the commit point has passed: the tombstones are set now", yes)?;
-            Ok(finish(handle)?)
+            Ok(finish(handle, &mut Shown::new())?)
         }
         Found::Tombstoned(handle) => Ok(settle(handle)?),
         Found::RerunAllowed(_) => Err(lost()),

@@ -1,8 +1,9 @@
 //! Progress: bars on a terminal, plain lines elsewhere. All of it on standard error.
 
 use crate::report::complain;
+use crate::signals::Asked;
 use cutover::{Observer, Phase, Progress};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,22 @@ const LINES_APART: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Shown {
     terminal: bool,
+    asked: Option<Asked>,
     bar: Option<(Phase, ProgressBar)>,
-    phase: Option<(Phase, Instant)>,
-    line: Option<Instant>,
+    line: Option<(Phase, Instant)>,
 }
 
 impl Shown {
+    /// Shows alone: a signal kills.
     pub(crate) fn new() -> Self {
-        Self { terminal: stderr().is_terminal(), bar: None, phase: None, line: None }
+        Self { terminal: stderr().is_terminal(), asked: None, bar: None, line: None }
+    }
+
+    /// From here on a signal asks to stop, so nothing must be waited for that does not look.
+    pub(crate) fn until_asked_to_stop() -> Self {
+        let mut shown = Self::new();
+        shown.asked = Some(Asked::by_signals());
+        shown
     }
 
     fn draw(&mut self, progress: &Progress) {
@@ -30,9 +39,9 @@ impl Shown {
             let bar =
                 progress.pairs_expected.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             let template = if progress.pairs_expected.is_some() {
-                "{msg} {wide_bar} {pos}/{len} pairs, {per_sec}, {eta} left"
+                "{prefix} {wide_bar} {pos}/{len} pairs{msg}"
             } else {
-                "{msg} {pos} pairs, {per_sec}"
+                "{prefix} {pos} pairs{msg}"
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
@@ -44,38 +53,29 @@ impl Shown {
             if let Some(expected) = progress.pairs_expected {
                 bar.set_length(expected.max(progress.pairs));
             }
-            let name = word(progress.phase);
-            bar.set_message(format!("{name} {}/{}", progress.source, progress.keyspace));
+            bar.set_prefix(subject(progress));
+            bar.set_message(pace(progress));
             bar.set_position(progress.pairs);
         }
     }
 
     fn print(&mut self, progress: &Progress) {
         let now = Instant::now();
-        let began = match self.phase {
-            Some((phase, began)) if phase == progress.phase => began,
-            Some(_) | None => {
-                self.phase = Some((progress.phase, now));
-                self.line = None;
-                now
-            }
-        };
         let last = progress.pairs_expected.is_some_and(|expected| progress.pairs == expected);
-        if !last && self.line.is_some_and(|line| now.duration_since(line) < LINES_APART) {
+        let recent = self.line.is_some_and(|(phase, line)| {
+            phase == progress.phase && now.duration_since(line) < LINES_APART
+        });
+        if recent && !last {
             return;
         }
-        self.line = Some(now);
-        let seconds = now.duration_since(began).as_secs();
+        self.line = Some((progress.phase, now));
         let of = progress.pairs_expected.map_or_else(String::new, |n| format!(" of about {n}"));
-        let rate = progress.pairs.checked_div(seconds);
-        let rate = rate.map_or_else(String::new, |rate| format!(", {rate} pairs/s"));
         complain(&format!(
-            "{} {}/{}: {} pairs{of}, {}{rate}",
-            word(progress.phase),
-            progress.source,
-            progress.keyspace,
+            "{}: {} pairs{of}, {}{}",
+            subject(progress),
             progress.pairs,
-            HumanBytes(progress.bytes)
+            HumanBytes(progress.bytes),
+            pace(progress)
         ));
     }
 
@@ -99,6 +99,10 @@ impl Observer for Shown {
         self.clear();
         complain(&format!("done: {name} ({subject})"));
     }
+
+    fn cancelled(&self) -> bool {
+        self.asked.as_ref().is_some_and(Asked::to_stop)
+    }
 }
 
 impl Drop for Shown {
@@ -107,11 +111,24 @@ impl Drop for Shown {
     }
 }
 
+fn subject(progress: &Progress) -> String {
+    format!("{} {}/{}", word(progress.phase), progress.source, progress.keyspace)
+}
+
+/// The rate and the time left, as far as they can be told.
+fn pace(progress: &Progress) -> String {
+    let pairs = progress.pairs_per_second().map(|rate| format!(", {rate} pairs/s"));
+    let bytes = progress.bytes_per_second().map(|rate| format!(", {}/s", HumanBytes(rate)));
+    let left = progress.time_left().map(|left| format!(", about {:#} left", HumanDuration(left)));
+    [pairs, bytes, left].into_iter().flatten().collect()
+}
+
 const fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Counting => "counting",
         Phase::Copying => "copying",
         Phase::Verifying => "verifying",
+        Phase::Rereading => "re-reading",
         _ => "working on",
     }
 }

@@ -3,7 +3,7 @@
 use crate::exit::Stop;
 use crate::progress::Shown;
 use crate::report::{say, say_json, tell_preview, would_refuse};
-use cutover::{Plan, Preview, Rehearsal, preview};
+use cutover::{Cause, Error, Plan, Preview, Rehearsal, preview};
 use serde::Serialize;
 
 /// Both, as one object.
@@ -16,12 +16,14 @@ struct Full<'a> {
 }
 
 pub(crate) fn run(plan: &Plan, json: bool) -> Result<(), Stop> {
-    let mut preview = preview(plan, &mut Shown::new())?;
+    let mut shown = Shown::until_asked_to_stop();
+    let mut preview = preview(plan, &mut shown)?;
     let mut ended = if preview.refused.is_empty() { Ok(()) } else { Err(would_refuse(&preview)) };
     let mut rehearsal = None;
     if ended.is_ok() {
-        match plan.rehearse(&mut Shown::new()) {
+        match plan.rehearse(&mut shown) {
             Ok(rehearsed) => rehearsal = Some(rehearsed),
+            Err(error @ Error::Refused(Cause::Cancelled)) => return Err(error.into()),
             Err(error) => {
                 preview.refused.push(error.to_string());
                 ended = Err(Stop::silent(Stop::from(error).code));

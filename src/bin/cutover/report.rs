@@ -96,7 +96,7 @@ fn of_target(status: &Status) -> String {
 
 /// `cutover plan`.
 pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
-    let preview = cutover::preview(plan, &mut Shown::new())?;
+    let preview = cutover::preview(plan, &mut Shown::until_asked_to_stop())?;
     if json {
         say_json(&preview)?;
     } else {

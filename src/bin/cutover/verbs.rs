@@ -16,16 +16,17 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Fresh(handle) => {
             approve(&whole(plan), yes)?;
-            let migrating = handle.begin_observed(&mut Shown::new())?;
-            Ok(run(migrating).map_err(Error::part_way)?)
+            let mut shown = Shown::until_asked_to_stop();
+            let migrating = handle.begin_observed(&mut shown)?;
+            Ok(run(migrating, &mut shown).map_err(Error::part_way)?)
         }
         Found::Migrating(handle) => {
             approve("this migration has begun: it goes on from where it stopped", yes)?;
-            Ok(run(handle)?)
+            Ok(run(handle, &mut Shown::until_asked_to_stop())?)
         }
         Found::Committed(handle) => {
             approve("the commit point has passed: the tombstones are set now", yes)?;
-            Ok(finish(handle)?)
+            Ok(finish(handle, &mut Shown::new())?)
         }
         Found::Tombstoned(handle) => Ok(settle(handle)?),
         Found::RerunAllowed(_) => Err(lost()),
@@ -59,12 +60,12 @@ fn whole(plan: &Plan) -> String {
     )
 }
 
-pub(crate) fn run(migrating: Handle<Migrating>) -> Result<(), Error> {
-    finish(migrating.run(&mut Shown::new())?).map_err(Error::part_way)
+pub(crate) fn run(migrating: Handle<Migrating>, shown: &mut Shown) -> Result<(), Error> {
+    finish(migrating.run(shown)?, shown).map_err(Error::part_way)
 }
 
-pub(crate) fn finish(committed: Handle<Committed>) -> Result<(), Error> {
-    settle(committed.finish_observed(&mut Shown::new())?).map_err(Error::part_way)
+pub(crate) fn finish(committed: Handle<Committed>, shown: &mut Shown) -> Result<(), Error> {
+    settle(committed.finish_observed(shown)?).map_err(Error::part_way)
 }
 
 /// Final tombstones, and the journal mode that the plan asks for.
@@ -77,7 +78,7 @@ pub(crate) fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Error> {
 /// Compares both sides with what was recorded while they were copied.
 pub(crate) fn verify(plan: &Plan) -> Result<(), Stop> {
     match open(plan)? {
-        Found::Tombstoned(mut handle) => match handle.verify(&mut Shown::new()) {
+        Found::Tombstoned(mut handle) => match handle.verify(&mut Shown::until_asked_to_stop()) {
             Ok(verified) => {
                 for (source, keyspace, pairs) in &verified.keyspaces {
                     say(&format!("{source}/{keyspace}: {pairs} pairs, as they were copied"));
@@ -192,7 +193,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
                 said.yes,
             )?;
             let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
-            Ok(run(migrating).map_err(Error::part_way)?)
+            Ok(run(migrating, &mut Shown::until_asked_to_stop()).map_err(Error::part_way)?)
         }
         Found::Migrating(_) | Found::Committed(_) => Err(Stop::refused(
             "a migration has begun and is not finished; run migrate, which goes on with it",
