@@ -4,6 +4,7 @@
 
 mod looking;
 mod moving;
+mod pages;
 mod stopping;
 mod wording;
 

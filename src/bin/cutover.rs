@@ -10,6 +10,8 @@ mod demo;
 mod exit;
 #[path = "cutover/halves.rs"]
 mod halves;
+#[path = "cutover/pages.rs"]
+mod pages;
 #[path = "cutover/plan_file.rs"]
 mod plan_file;
 #[path = "cutover/progress.rs"]
@@ -60,5 +62,7 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
         Command::Reclaim(change) => verbs::reclaim(&change.plan.build()?, change.yes),
         Command::Demo { folder } => demo::run(folder),
+        Command::Completions { shell } => pages::completions(*shell),
+        Command::Man { folder } => pages::man(folder.as_deref()),
     }
 }

@@ -52,6 +52,17 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR", default_value = "cutover-demo")]
         folder: PathBuf,
     },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write it, and one for each verb, into a folder
+    Man {
+        /// The folder; made if it is missing
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
