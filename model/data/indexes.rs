@@ -207,7 +207,7 @@ fn an_index_that_can_not_be_made_is_refused_before_anything_is_changed() {
     for (statement, reason) in [
         ("CREATE INDEX x ON second (name)", "no such table: main.second"),
         ("CREATE TABLE x (a)", "its statement makes something else"),
-        ("CREATE INDEX x ON first (nobody)", "no column named nobody"),
+        ("CREATE INDEX x ON first (nobody)", "no such column: nobody"),
         ("CREATE INDEX OTHER ON first (name)", "the name 'OTHER' is taken"),
         ("CREATE INDEX v ON first (name)", "the name 'v' is taken"),
     ] {

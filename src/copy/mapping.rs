@@ -175,14 +175,16 @@ impl From<rusqlite::Error> for MappingError {
         use rusqlite::ffi::ErrorCode;
         let text = error.to_string();
         match error.sqlite_error_code() {
-            // `Unknown` is SQLite's word for a statement that it can't compile or run; without a
-            // code it is rusqlite that refuses a statement, its parameters or a column.
+            // `Unknown` is SQLite's word for a statement that it can't compile or run, `ApiMisuse` for
+            // an empty one; without a code it is rusqlite that refuses a statement, its parameters or
+            // a column.
             Some(
                 ErrorCode::ConstraintViolation
                 | ErrorCode::TypeMismatch
                 | ErrorCode::TooBig
                 | ErrorCode::ParameterOutOfRange
-                | ErrorCode::Unknown,
+                | ErrorCode::Unknown
+                | ErrorCode::ApiMisuse,
             )
             | None => Self::Refused(text),
             Some(_) => Self::Engine(text),
