@@ -51,6 +51,7 @@ fn plays_its_part() {
         ["write-until-stopped", path, tag, log] => {
             crate::race::openers::write_until_stopped(path, tag, log);
         }
+        ["quarantine", folder] => crate::quarantine::migrate(Path::new(folder)),
         ["indexes", folder] => crate::data::indexes::migrate(Path::new(folder)),
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
         ["act", act, folder] => {

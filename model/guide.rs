@@ -7,7 +7,7 @@ use crate::common::{Pairs, copy_tree, read_store, read_table, small_store, write
 use crate::crash::{plain_writes, stock_writes};
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle};
 use crate::refusals::Mount;
-use cutover::{Observer, Plan};
+use cutover::{Blobs, Mapping, MappingError, Observer, Plan, Rows, Table, Visit};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -347,6 +347,46 @@ const STORIES: &[Story] = &[
             }
             drop(disk);
         }
+    }),
+    ("\"A pair was refused\"", 1, |title| {
+        /// Blobs, but for one pair.
+        struct Choosy(Blobs);
+        impl Mapping for Choosy {
+            fn name(&self) -> &'static str {
+                "choosy"
+            }
+            fn tables(&self) -> Vec<Table> {
+                self.0.tables()
+            }
+            fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+                if key == [1, 7] {
+                    return Err("damaged".to_owned().into());
+                }
+                self.0.write(rows, key, value)
+            }
+            fn read_back(
+                &self,
+                rows: &Rows<'_>,
+                visit: &mut Visit<'_>,
+            ) -> Result<(), MappingError> {
+                self.0.read_back(rows, visit)
+            }
+        }
+        let machine = Machine::fresh(title);
+        let plan = |budget| {
+            let first = || Choosy(Blobs::new("accounts_first"));
+            Plan::builder("cutover")
+                .source("accounts", machine.store(), |s| {
+                    s.table("first", first()).blobs("second").quarantine(budget)
+                })
+                .target(machine.target())
+                .build()
+                .expect("a plan")
+        };
+        let error = cutover::sql(&plan(0), &mut ()).expect_err("it is named").to_string();
+        says(&error, &["0107", "damaged", "or abort"]);
+        drop(cutover::sql(&plan(1), &mut ()).expect("one is put aside"));
+        says(&machine.runs(0, 0), &["Tombstoned", "cutover_quarantine_cutover"]);
     }),
     ("\"I restored a backup of a store\"", 1, |title| {
         let machine = Machine::fresh(title);

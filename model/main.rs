@@ -27,6 +27,7 @@ mod power;
 mod progress;
 mod projection;
 mod proof;
+mod quarantine;
 mod race;
 mod refusals;
 mod threads;

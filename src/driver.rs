@@ -263,6 +263,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::InTheWay(_)
         | Cause::PairRefused { .. }
         | Cause::CheckRefused { .. }
+        | Cause::QuarantineFull { .. }
         | Cause::TargetAltered { .. }
         | Cause::ChangedUnderneath(_)
         | Cause::RecordChanged(_)

@@ -261,6 +261,24 @@ pub enum Cause {
         /// The check's words.
         reason: String,
     },
+    /// A mapping refused a pair, and the plan lets no more into quarantine.
+    #[error(
+        "the pair with key {key} in keyspace '{keyspace}' of source '{name}' can't be mapped: {reason}; {quarantined} pairs of the source are in quarantine already, in table '{table}', and the plan allows no more; look at them, mend the mapping or allow more, then run this again, or abort"
+    )]
+    QuarantineFull {
+        /// The source's name.
+        name: String,
+        /// The keyspace's name.
+        keyspace: String,
+        /// The key's first bytes, in hex digits.
+        key: String,
+        /// The mapping's words.
+        reason: String,
+        /// Pairs of the source that are in quarantine.
+        quarantined: u64,
+        /// The table that they are in.
+        table: String,
+    },
     /// The target's tables or fence are not as the migration left them.
     #[error("table '{table}' in {} was changed by somebody else during the migration; {next}", .path.display())]
     TargetAltered {

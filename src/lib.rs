@@ -49,4 +49,6 @@ pub use plan::{
 };
 pub use preview::{Preview, PreviewKeyspace, PreviewStep, preview};
 pub use rehearse::{Rehearsal, RehearsedKeyspace};
-pub use status::{SourceStatus, Status, TargetStatus, Verb, status};
+pub use status::{
+    QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, TargetStatus, Verb, status,
+};

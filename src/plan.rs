@@ -46,6 +46,8 @@ pub(crate) struct Source {
     /// Blob tables for the keyspaces that are not named.
     pub(crate) every_keyspace: bool,
     pub(crate) left_out: BTreeSet<String>,
+    /// So many of its pairs may go into quarantine.
+    pub(crate) quarantine: u64,
 }
 
 /// One keyspace of a source, and where it goes.
@@ -149,6 +151,7 @@ impl PlanBuilder {
             keyspaces: Vec::new(),
             every_keyspace: false,
             left_out: BTreeSet::new(),
+            quarantine: 0,
         };
         self.sources.push(keyspaces(SourceBuilder { source }).source);
         self
@@ -272,6 +275,18 @@ impl SourceBuilder {
     #[must_use]
     pub fn leave_out(mut self, keyspace: impl Into<String>) -> Self {
         self.source.left_out.insert(keyspace.into());
+        self
+    }
+
+    /// Lets up to `pairs` pairs of this source, over all its keyspaces, be refused by their mappings:
+    /// they go, as they are and with the reason, into the table `cutover_quarantine_PLAN` of the target
+    /// instead. One more stops the run; without this the first does.
+    ///
+    /// They are part of what is verified. The table stays when the target goes live, for whoever looks
+    /// after them.
+    #[must_use]
+    pub const fn quarantine(mut self, pairs: u64) -> Self {
+        self.source.quarantine = pairs;
         self
     }
 

@@ -1,6 +1,7 @@
 //! Looking before leaping: everything that would stop a migration, found before anything is
 //! changed.
 
+use crate::copy::quarantine_table;
 use crate::disk;
 use crate::error::Cause;
 use crate::kv::{Store, preflight, probe_exchange};
@@ -60,8 +61,11 @@ pub(crate) fn survey_target(
     if let Err(cause) = check_distinct(places.with_sources(keyspaces)) {
         refuse(cause)?;
     }
-    let tables: Vec<_> =
+    let mut tables: Vec<_> =
         keyspaces.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
+    if places.plan.inner.sources.iter().any(|source| source.quarantine > 0) {
+        tables.push(quarantine_table(&places.plan.inner.name));
+    }
     if let Err(cause) = places.target.check_tables(&places.plan.inner.name, &tables) {
         let single = tables.iter().filter_map(|table| {
             places.target.check_tables(&places.plan.inner.name, std::slice::from_ref(table)).err()

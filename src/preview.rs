@@ -63,6 +63,8 @@ pub struct PreviewKeyspace {
     pub pairs: Option<u64>,
     /// Bytes of keys and values.
     pub bytes: Option<u64>,
+    /// Pairs, of those copied so far, that are in quarantine.
+    pub quarantined: u64,
     /// Whether it is copied whole.
     pub copied: bool,
 }
@@ -214,6 +216,7 @@ impl Preview {
                     tables: keyspace.mapping.tables().into_iter().map(|t| t.name).collect(),
                     pairs: Some(counted.0),
                     bytes: Some(counted.1),
+                    quarantined: 0,
                     copied: false,
                 });
             }
@@ -231,6 +234,7 @@ impl From<&KeyspaceRecorded> for PreviewKeyspace {
             tables: recorded.tables.clone(),
             pairs: recorded.done.then_some(recorded.pairs),
             bytes: recorded.done.then_some(recorded.bytes),
+            quarantined: recorded.quarantined,
             copied: recorded.done,
         }
     }

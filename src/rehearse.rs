@@ -45,6 +45,8 @@ pub struct RehearsedKeyspace {
     pub tables: Vec<String>,
     /// Pairs.
     pub pairs: u64,
+    /// Pairs, of these, that the mapping refused, and that a migration would put into quarantine.
+    pub quarantined: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
     /// Seconds for copying it and reading it back.
@@ -92,6 +94,7 @@ impl Plan {
             mapping: keyspace.mapping,
             tables: keyspace.tables,
             pairs: keyspace.pairs,
+            quarantined: keyspace.quarantined,
             bytes: keyspace.bytes,
         });
         Ok(Rehearsal {

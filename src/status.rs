@@ -4,7 +4,7 @@ use crate::error::{Cause, Error};
 use crate::kv::{Site, Standing, held_by};
 use crate::look::{Places, Seen};
 use crate::plan::Plan;
-use crate::protocol::record::{Record, Times};
+use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
     Attempt, ClaimSeen, Contradiction, MigrationId, Stage, State, VersionFile, Was,
 };
@@ -99,10 +99,36 @@ pub struct TargetStatus {
     pub pairs: u64,
     /// Bytes of keys and values copied.
     pub bytes: u64,
+    /// Pairs that are in quarantine; none where no pair is.
+    pub quarantine: Option<QuarantineStatus>,
     /// When each stage began, RFC 3339, UTC.
     pub times: Option<Times>,
     /// Why it could not be read.
     pub detail: Option<String>,
+}
+
+/// Pairs that their mappings refused, and that the plan let into quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QuarantineStatus {
+    /// The table of the target that they are in.
+    pub table: String,
+    /// How many there are.
+    pub pairs: u64,
+    /// How many of them each keyspace has; those without any are left out.
+    pub keyspaces: Vec<QuarantinedKeyspace>,
+}
+
+/// What a keyspace has in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QuarantinedKeyspace {
+    /// The source's name.
+    pub source: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// Its pairs there.
+    pub pairs: u64,
 }
 
 /// Something that can be done next.
@@ -332,6 +358,7 @@ impl TargetStatus {
             keyspaces: 0,
             pairs: 0,
             bytes: 0,
+            quarantine: None,
             times: None,
             detail: None,
         }
@@ -345,9 +372,25 @@ impl TargetStatus {
             keyspaces: record.keyspaces.len(),
             pairs: record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum(),
             bytes: record.keyspaces.iter().map(|keyspace| keyspace.bytes).sum(),
+            quarantine: QuarantineStatus::of(record),
             times: Some(record.times.clone()),
             ..self
         }
+    }
+}
+
+impl QuarantineStatus {
+    fn of(record: &Record) -> Option<Self> {
+        let some = record.keyspaces.iter().filter(|keyspace| keyspace.quarantined > 0);
+        let keyspaces: Vec<_> = some
+            .map(|keyspace| QuarantinedKeyspace {
+                source: keyspace.source.clone(),
+                keyspace: keyspace.keyspace.clone(),
+                pairs: keyspace.quarantined,
+            })
+            .collect();
+        let pairs = keyspaces.iter().fold(0_u64, |pairs, one| pairs.saturating_add(one.pairs));
+        (pairs > 0).then(|| Self { table: quarantine_name(&record.plan), pairs, keyspaces })
     }
 }
 

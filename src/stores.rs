@@ -112,7 +112,8 @@ impl Driver {
                 middle,
             })
             .collect();
-        let total = verify(target, &copied, observer)?;
+        let quarantine = record.quarantine().map(|table| table.name.as_str());
+        let total = verify(target, quarantine, &copied, observer)?;
         tracing::info!(
             pairs = total.pairs,
             bytes = total.bytes,
@@ -233,9 +234,15 @@ impl Driver {
         record: &Record,
     ) -> Result<Vec<Job<'a>>, Cause> {
         let mut planned = Vec::new();
-        for (site, opened) in self.places.sites.iter().zip(opened) {
+        let sources = self.places.sites.iter().zip(&self.places.plan.inner.sources);
+        for ((site, source), opened) in sources.zip(opened) {
             for keyspace in &opened.keyspaces {
-                planned.push(Job { source: &site.name, keyspace, store: opened.store.as_ref() });
+                planned.push(Job {
+                    source: &site.name,
+                    keyspace,
+                    store: opened.store.as_ref(),
+                    quarantine: source.quarantine,
+                });
             }
         }
         let mut jobs = Vec::new();

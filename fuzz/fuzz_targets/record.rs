@@ -5,7 +5,7 @@
 use arbitrary::{Result, Unstructured};
 use cutover::protocol::record::{
     KEYSPACES_MAX, KeyspaceRecorded, RECORD_BYTES_MAX, Record, SchemaEntry, SourceRecorded,
-    TableRecorded, Times,
+    TableRecorded, Times, quarantine_name,
 };
 use cutover::protocol::{MigrationId, RecordStage, Run, Was};
 use cutover_fuzz::frame;
@@ -30,15 +30,20 @@ fn stored(bytes: &[u8]) {
     assert_eq!(record.copied(), !record.keyspaces.iter().any(|keyspace| !keyspace.done));
 }
 
-/// Any record: it reads back if its digests are digests, and no damage passes for another.
+/// Any record: it reads back if its digests are digests and its quarantine adds up, and no damage passes for another.
 fn written(u: &mut Unstructured<'_>) -> Result<()> {
     let record = record(u)?;
     let text = record.encode().expect("it is small");
     let is_digest = |digest: &str| {
         digest.len() == 32 && digest.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
     };
+    let adds_up = |keyspace: &KeyspaceRecorded| {
+        let (quarantined, has_table) = (keyspace.quarantined, record.quarantine().is_some());
+        quarantined == 0 || quarantined <= keyspace.pairs && has_table
+    };
+    let is_right = |keyspace: &KeyspaceRecorded| adds_up(keyspace) && is_digest(&keyspace.digest);
     let decoded = Record::decode(text.as_bytes());
-    if record.keyspaces.iter().all(|keyspace| is_digest(&keyspace.digest)) {
+    if record.keyspaces.iter().all(is_right) {
         assert_eq!(decoded.as_ref(), Ok(&record));
     } else {
         decoded.unwrap_err();
@@ -50,9 +55,13 @@ fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     let run = Run { id: MigrationId(u.arbitrary()?), attempt: u.arbitrary()? };
     let sources = list(u, source)?;
     let keyspaces = list(u, keyspace)?;
-    let tables = list(u, table)?;
+    let mut tables = list(u, table)?;
+    let plan: &str = u.arbitrary()?;
+    if let (Some(table), true) = (tables.first_mut(), u.arbitrary()?) {
+        table.name = quarantine_name(plan);
+    }
     let mut record =
-        Record::new(u.arbitrary()?, run, sources, keyspaces, tables, u.arbitrary()?, String::new());
+        Record::new(plan, run, sources, keyspaces, tables, u.arbitrary()?, String::new());
     record.stage = *u.choose(&[RecordStage::Copying, RecordStage::Committed, RecordStage::Live])?;
     record.times =
         Times { copying: u.arbitrary()?, committed: u.arbitrary()?, live: u.arbitrary()? };
@@ -82,6 +91,7 @@ fn keyspace(u: &mut Unstructured<'_>) -> Result<KeyspaceRecorded> {
         } else {
             u.arbitrary()?
         },
+        quarantined: if u.ratio(7, 8)? { 0 } else { u.int_in_range(0..=3)? },
     })
 }
 

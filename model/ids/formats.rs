@@ -4,7 +4,9 @@
 use crate::daemon::Daemon;
 use cutover::protocol::claim::{CLAIM_BYTES_MAX, Claim, PLANS_MAX};
 use cutover::protocol::marker::{Hints, MARKER_BYTES_MAX, Marker, SOURCES_MAX};
-use cutover::protocol::record::{KEYSPACES_MAX, RECORD_BYTES_MAX, Record, SchemaEntry};
+use cutover::protocol::record::{
+    KEYSPACES_MAX, REASON_BYTES_MAX, RECORD_BYTES_MAX, Record, SchemaEntry,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -167,6 +169,24 @@ fn what_breaks_a_rule_of_the_frame_is_refused() {
 }
 
 #[test]
+fn the_quarantine_in_the_documents_is_the_one_that_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::quarantine::stores(folder.path());
+    crate::quarantine::migrate(folder.path());
+    let target = rusqlite::Connection::open(folder.path().join("target.sqlite")).expect("opens");
+    let names = |query: &str| -> Vec<String> {
+        let mut statement = target.prepare(query).expect(query);
+        let rows = statement.query_map([], |row| row.get(0)).expect(query);
+        rows.collect::<Result<_, _>>().expect(query)
+    };
+    let made = "SELECT sql FROM sqlite_schema WHERE name = 'cutover_quarantine_kept'";
+    let made = names(made).remove(0).replace("quarantine_kept", "quarantine_litd");
+    assert_eq!(example("quarantine"), format!("{made}\n"));
+    let columns = names("SELECT name FROM pragma_table_info('cutover_quarantine_kept')");
+    assert_eq!(column("Quarantine"), columns.into_iter().collect());
+}
+
+#[test]
 fn the_version_file_in_the_documents_is_what_a_retired_store_holds() {
     let held = std::fs::read_to_string(Daemon::live().at("accounts.retired/version"));
     assert_eq!(example("version"), held.expect("UTF-8"));
@@ -181,6 +201,7 @@ fn the_bounds_in_the_documents_are_those_of_the_code() {
         ("PLANS_MAX", PLANS_MAX),
         ("RECORD_BYTES_MAX", RECORD_BYTES_MAX),
         ("KEYSPACES_MAX", KEYSPACES_MAX),
+        ("REASON_BYTES_MAX", REASON_BYTES_MAX),
         ("NAME_BYTES_MAX", cutover::NAME_BYTES_MAX),
         ("CHUNK_BYTES_MAX", cutover::CHUNK_BYTES_MAX),
     ];

@@ -53,12 +53,32 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
                 report::preview(&plan, further.look.json)
             }
         }
-        Command::Migrate(change) => verbs::migrate(&change.plan.build()?, change.yes),
-        Command::Prepare(change) => halves::prepare(&change.plan.build()?, change.yes),
-        Command::Finalize(change) => halves::finalize(&change.plan.build()?, change.yes),
-        Command::Verify(only) => verbs::verify(&only.plan.build()?),
+        Command::Migrate(change) => {
+            let plan = change.plan.build()?;
+            verbs::migrate(&plan, change.yes)?;
+            report::quarantine(&plan)
+        }
+        Command::Prepare(change) => {
+            let plan = change.plan.build()?;
+            halves::prepare(&plan, change.yes)?;
+            report::quarantine(&plan)
+        }
+        Command::Finalize(change) => {
+            let plan = change.plan.build()?;
+            halves::finalize(&plan, change.yes)?;
+            report::quarantine(&plan)
+        }
+        Command::Verify(only) => {
+            let plan = only.plan.build()?;
+            verbs::verify(&plan)?;
+            report::quarantine(&plan)
+        }
         Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
-        Command::Rerun(change) => verbs::rerun(&change.plan.build()?, change.into()),
+        Command::Rerun(change) => {
+            let plan = change.plan.build()?;
+            verbs::rerun(&plan, change.into())?;
+            report::quarantine(&plan)
+        }
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
         Command::Reclaim(change) => verbs::reclaim(&change.plan.build()?, change.yes),
         Command::Demo { folder } => demo::run(folder),

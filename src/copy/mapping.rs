@@ -2,6 +2,7 @@
 
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, Params, Row};
+use std::cell::RefCell;
 
 /// Turns the pairs of one keyspace into rows of one or more tables, and back.
 ///
@@ -24,6 +25,9 @@ pub trait Mapping: Send + Sync + 'static {
 
     /// Writes the rows of one pair. Pairs come in the order of their keys. Rows of keyspaces that
     /// the plan names earlier are there already and can be looked up.
+    ///
+    /// Where the plan allows a quarantine, pairs may be written once more after their rows were taken
+    /// back, since another pair among them was refused; and nothing stays of the rows of one that is.
     ///
     /// # Errors
     ///
@@ -172,24 +176,27 @@ pub enum MappingError {
 
 impl From<rusqlite::Error> for MappingError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ffi::ErrorCode;
         let text = error.to_string();
-        match error.sqlite_error_code() {
-            // `Unknown` is SQLite's word for a statement that it can't compile or run, `ApiMisuse` for
-            // an empty one; without a code it is rusqlite that refuses a statement, its parameters or
-            // a column.
-            Some(
-                ErrorCode::ConstraintViolation
+        if is_refusal(&error) { Self::Refused(text) } else { Self::Engine(text) }
+    }
+}
+
+/// Whether what SQLite was asked to do is to blame, and not SQLite or the disk.
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::ErrorCode;
+    // `Unknown` is SQLite's word for a statement that it can't compile or run, `ApiMisuse` for an empty
+    // one; without a code it is rusqlite that refuses a statement, its parameters or a column.
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::ConstraintViolation
                 | ErrorCode::TypeMismatch
                 | ErrorCode::TooBig
                 | ErrorCode::ParameterOutOfRange
                 | ErrorCode::Unknown
                 | ErrorCode::ApiMisuse,
-            )
-            | None => Self::Refused(text),
-            Some(_) => Self::Engine(text),
-        }
-    }
+        ) | None
+    )
 }
 
 impl From<String> for MappingError {
@@ -202,11 +209,13 @@ impl From<String> for MappingError {
 #[derive(Debug)]
 pub struct Rows<'a> {
     connection: &'a Connection,
+    /// What SQLite or the disk failed at.
+    failure: RefCell<Option<String>>,
 }
 
 impl<'a> Rows<'a> {
     pub(crate) const fn new(connection: &'a Connection) -> Self {
-        Self { connection }
+        Self { connection, failure: RefCell::new(None) }
     }
 
     /// As [`Rows::execute`], with SQLite's own error.
@@ -216,7 +225,31 @@ impl<'a> Rows<'a> {
         sql: &str,
         parameters: P,
     ) -> rusqlite::Result<usize> {
-        self.connection.prepare_cached(sql)?.execute(parameters)
+        let run = || self.connection.prepare_cached(sql)?.execute(parameters);
+        run().inspect_err(|error| self.note(error))
+    }
+
+    /// Runs one statement of our own; that it fails is no pair's fault.
+    pub(super) fn run(&self, sql: &str) -> Result<(), MappingError> {
+        let run = || self.connection.prepare_cached(sql)?.execute([]);
+        run().map(drop).map_err(|error| MappingError::Engine(error.to_string()))
+    }
+
+    /// Whether the transaction is still there: SQLite rolls it back by itself at some errors, and what
+    /// is written after that is committed by itself.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    /// What SQLite or the disk failed at since these rows were handed out, whatever a mapping made of it.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    fn note(&self, error: &rusqlite::Error) {
+        if !is_refusal(error) {
+            self.failure.replace(Some(error.to_string()));
+        }
     }
 
     /// Runs one statement that returns no rows; returns how many it changed. Prepared once.
@@ -225,7 +258,8 @@ impl<'a> Rows<'a> {
     ///
     /// Where SQLite refuses or fails.
     pub fn execute<P: Params>(&self, sql: &str, parameters: P) -> Result<usize, MappingError> {
-        Ok(self.connection.prepare_cached(sql)?.execute(parameters)?)
+        let run = || self.connection.prepare_cached(sql)?.execute(parameters);
+        Ok(run().inspect_err(|error| self.note(error))?)
     }
 
     /// The first row that a query returns, or none. Prepared once.
@@ -239,9 +273,12 @@ impl<'a> Rows<'a> {
         parameters: P,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, MappingError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(parameters)?;
-        Ok(rows.next()?.map(read).transpose()?)
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query(parameters)?;
+            rows.next()?.map(read).transpose()
+        };
+        Ok(query().inspect_err(|error| self.note(error))?)
     }
 
     /// The first column of the first row that a query returns: what a pair refers to, in a table
@@ -271,9 +308,10 @@ impl<'a> Rows<'a> {
         parameters: P,
         mut visit: impl FnMut(&Row<'_>) -> Result<(), MappingError>,
     ) -> Result<(), MappingError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(parameters)?;
-        while let Some(row) = rows.next()? {
+        let noted = |error: &rusqlite::Error| self.note(error);
+        let mut statement = self.connection.prepare_cached(sql).inspect_err(noted)?;
+        let mut rows = statement.query(parameters).inspect_err(noted)?;
+        while let Some(row) = rows.next().inspect_err(noted)? {
             visit(row)?;
         }
         Ok(())
@@ -367,7 +405,7 @@ impl Blobs {
     ) -> (usize, MappingError) {
         // Rows before the one that failed are still there, unless SQLite took them all back.
         let written = usize::try_from(rows.connection.changes()).unwrap_or(0).min(pairs.len() - 1);
-        if rows.connection.is_autocommit() || !matches!(error, MappingError::Refused(_)) {
+        if !rows.in_transaction() || !matches!(error, MappingError::Refused(_)) {
             return (written, error);
         }
         let mut rest = pairs.iter().enumerate().skip(written);

@@ -1,12 +1,13 @@
 //! The copy's loop.
 
 use super::ahead::{self, ChunkEnd, Queue, Rest};
+use super::quarantine::{Quarantine, Written};
 use super::{Digest, MappingError, Rows};
 use crate::error::Cause;
 use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::Keyspace;
-use crate::protocol::record::KeyspaceRecorded;
+use crate::protocol::record::{KeyspaceRecorded, Record, quarantine_name};
 use crate::sql::{Copying, StepError};
 use std::thread;
 
@@ -18,6 +19,8 @@ pub(crate) struct Job<'a> {
     pub(crate) source: &'a str,
     pub(crate) keyspace: &'a Keyspace,
     pub(crate) store: Option<&'a Store>,
+    /// So many pairs of the source may go into quarantine.
+    pub(crate) quarantine: u64,
 }
 
 /// A pair at about the middle of a keyspace: its key, and its number.
@@ -60,13 +63,22 @@ pub(crate) fn copy(
                 if observer.cancelled() {
                     return Err(Cause::Cancelled.into());
                 }
-                copying = copying.chunk(index, &tables, |rows, keyspace| {
-                    write_chunk(job, rows, keyspace, &queue, |key, pairs| {
-                        if middle.is_none() && pairs >= expected / 2 {
-                            *middle = Some(Middle { key: key.to_vec(), pairs });
-                        }
-                    })
-                })?;
+                let quarantine = Quarantine::of(job, copying.record());
+                let mut full = None;
+                copying =
+                    copying.chunk(index, &tables, quarantine.is_some(), |rows, keyspace| {
+                        full =
+                            write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
+                                if middle.is_none() && pairs >= expected / 2 {
+                                    *middle = Some(Middle { key: key.to_vec(), pairs });
+                                }
+                            })?;
+                        Ok(())
+                    })?;
+                // What went into quarantine before it is durable and can be looked at.
+                if let Some((key, reason)) = full {
+                    return Err(quarantine_full(job, copying.record(), &key, reason).into());
+                }
                 tracing::debug!(
                     source = job.source,
                     keyspace = job.keyspace.name,
@@ -105,25 +117,43 @@ fn expected(jobs: &[Job<'_>]) -> Result<Vec<u64>, Cause> {
     jobs.iter().map(pairs).collect()
 }
 
+/// Writes up to a chunk's end; or up to a pair that is refused and finds no room in quarantine, which
+/// it returns with the reason.
 fn write_chunk(
     job: &Job<'_>,
     rows: &Rows<'_>,
     keyspace: &mut KeyspaceRecorded,
+    mut quarantine: Option<Quarantine>,
     queue: &Queue,
-    mut written: impl FnMut(&[u8], u64),
-) -> Result<(), Cause> {
+    mut passed: impl FnMut(&[u8], u64),
+) -> Result<Option<(Vec<u8>, String)>, Cause> {
     let mut digest = recorded(keyspace);
     loop {
         // A reader that ended before its keyspaces did has panicked, which ends this thread, too.
         let mut batch = queue.pop().unwrap_or(Err(Cause::Cancelled))?;
         let pairs = batch.pairs();
-        job.keyspace.mapping.write_many(rows, &pairs).map_err(|(at, error)| {
-            let key = pairs.get(at).map_or(&[] as &[u8], |(key, _)| *key);
-            refused(job, key, error)
-        })?;
+        let key_at = |at: usize| pairs.get(at).map_or(&[] as &[u8], |(key, _)| *key);
+        let mapping = job.keyspace.mapping.as_ref();
+        let written = match &mut quarantine {
+            Some(quarantine) => quarantine.write(job, rows, &pairs),
+            None => mapping.write_many(rows, &pairs).map(|()| Written::all(&pairs)),
+        };
+        let written = written.map_err(|(at, error)| refused(job, key_at(at), error))?;
+        keyspace.quarantined += written.quarantined;
+        if let Some(reason) = written.refused {
+            for (key, value) in pairs.iter().take(written.pairs) {
+                digest.add(key, value);
+            }
+            digest.record(keyspace);
+            if let Some(last) = written.pairs.checked_sub(1) {
+                keyspace.cursor = Some(key_at(last).to_vec());
+            }
+            return Ok(Some((key_at(written.pairs).to_vec(), reason)));
+        }
+        keyspace.cursor = pairs.last().map(|(key, _)| key.to_vec()).or(keyspace.cursor.take());
         digest.join(batch.digest);
         if let Some((key, _)) = pairs.last() {
-            written(key, digest.pairs);
+            passed(key, digest.pairs);
         }
         let end = batch.end.take();
         queue.give_back(batch);
@@ -134,7 +164,7 @@ fn write_chunk(
             ChunkEnd::Done => None,
         };
         digest.record(keyspace);
-        return Ok(());
+        return Ok(None);
     }
 }
 
@@ -165,6 +195,17 @@ fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
             next: "look at the disk's free space and the system's log, and run this again",
         },
         MappingError::Cancelled => Cause::Cancelled,
+    }
+}
+
+fn quarantine_full(job: &Job<'_>, record: &Record, key: &[u8], reason: String) -> Cause {
+    Cause::QuarantineFull {
+        name: job.source.to_owned(),
+        keyspace: job.keyspace.name.clone(),
+        key: shown(key),
+        reason,
+        quarantined: record.quarantined(job.source),
+        table: quarantine_name(&record.plan),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The verification: rows are read back, and compared with what was read from the stores.
 
+use super::quarantine::Kept;
 use super::run::{Middle, recorded};
 use super::{Digest, Mapping, MappingError, Part, Rows, Split};
 use crate::error::{Cause, Mismatch};
@@ -14,6 +15,9 @@ use std::thread;
 
 /// Pairs between two looks at the observer.
 const VERIFY_PAIRS: u64 = 50_000;
+
+/// Where a mismatch was found.
+const QUARANTINE: &str = "the quarantine of the SQL database";
 
 /// What is smaller is read back on one thread.
 const PARTS_BYTES_MIN: u64 = 4 * 1024 * 1024;
@@ -33,16 +37,24 @@ impl Copied<'_> {
     }
 }
 
-/// Re-reads the target over new connections and compares every keyspace with what was read from its
-/// source (I-2). Mappings may be called from two threads at once.
+/// Re-reads the target over new connections, its quarantine too, and compares every keyspace with what
+/// was read from its source (I-2). Mappings may be called from two threads at once.
 pub(crate) fn verify(
     target: &Target,
+    quarantine: Option<&str>,
     copied: &[Copied<'_>],
     observer: &mut dyn Observer,
 ) -> Result<Digest, StepError> {
     let first = target.reader()?;
     let in_parts = copied.iter().any(|copied| copied.split().is_some());
     let mut second = if in_parts { Some(target.reader()?) } else { None };
+    let rows = Rows::new(&first);
+    let kept = quarantine.map(|table| Kept::look(&rows, table)).transpose();
+    let kept = kept.map_err(|error| unread(target, error))?.unwrap_or_default();
+    let known: Vec<_> = copied.iter().map(|copied| copied.keyspace).collect();
+    if let Some((source, keyspace, pairs)) = kept.stranger(&known) {
+        return Err(mismatch(source, keyspace, QUARANTINE, 0, pairs));
+    }
     let pairs_expected = copied.iter().map(|copied| copied.keyspace.pairs).sum();
     let pace = Pace::new(Phase::Verifying, (0, 0), Some(pairs_expected));
     let mut total = Digest::default();
@@ -53,16 +65,20 @@ pub(crate) fn verify(
             observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
             observer.cancelled()
         };
-        let found =
-            read_back(copied, &first, second.as_mut(), &mut tell).map_err(|error| match error {
-                MappingError::Cancelled => Cause::Cancelled.into(),
-                MappingError::Refused(reason) => {
-                    unread(target, reason, "mend the mapping and run this again, or abort")
-                }
-                MappingError::Engine(reason) => {
-                    unread(target, reason, "abort, or look at the disk and run this again")
-                }
-            })?;
+        let found = read_back(copied, &first, second.as_mut(), &mut tell)
+            .and_then(|mut found| {
+                kept.read_back(&rows, keyspace, &mut |key, value| {
+                    found.add(key, value);
+                    Ok(())
+                })?;
+                Ok(found)
+            })
+            .map_err(|error| unread(target, error))?;
+        let (expected, in_quarantine) = (keyspace.quarantined, kept.of(keyspace));
+        if in_quarantine != expected {
+            let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
+            return Err(mismatch(source, keyspace, QUARANTINE, expected, in_quarantine));
+        }
         compare(keyspace, found, "the SQL database")?;
         tell(&found);
         total.join(found);
@@ -193,17 +209,26 @@ fn compare(keyspace: &KeyspaceRecorded, found: Digest, side: &str) -> Result<(),
     if found == expected {
         return Ok(());
     }
-    Err(StepError::Mismatch(Box::new(Mismatch {
-        source_name: keyspace.source.clone(),
-        keyspace: keyspace.keyspace.clone(),
-        side: side.to_owned(),
-        expected_pairs: expected.pairs,
-        found_pairs: found.pairs,
-        next: "before the commit point, abort; once the daemon has written to the SQL database, a difference there is its own writes".to_owned(),
-    })))
+    Err(mismatch(&keyspace.source, &keyspace.keyspace, side, expected.pairs, found.pairs))
 }
 
-fn unread(target: &Target, message: String, next: &'static str) -> StepError {
+fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64) -> StepError {
+    StepError::Mismatch(Box::new(Mismatch {
+        source_name: source.to_owned(),
+        keyspace: keyspace.to_owned(),
+        side: side.to_owned(),
+        expected_pairs: expected,
+        found_pairs: found,
+        next: "before the commit point, abort; once the daemon has written to the SQL database, a difference there is its own writes".to_owned(),
+    }))
+}
+
+fn unread(target: &Target, error: MappingError) -> StepError {
+    let (message, next) = match error {
+        MappingError::Refused(reason) => (reason, "mend the mapping and run this again, or abort"),
+        MappingError::Engine(reason) => (reason, "abort, or look at the disk and run this again"),
+        MappingError::Cancelled => return Cause::Cancelled.into(),
+    };
     let (what, path) = ("read back the rows in", target.path.clone());
     Cause::Engine { engine: "SQLite", what, path, message, next }.into()
 }

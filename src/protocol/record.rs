@@ -10,7 +10,16 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// More keyspaces than a plan has.
 pub const KEYSPACES_MAX: usize = 65_536;
 
+/// More of a mapping's reason, which may have any length, is not kept in quarantine.
+pub const REASON_BYTES_MAX: usize = 1024;
+
 const FORMAT: u32 = 1;
+
+/// The name of the table that a plan's refused pairs go into.
+#[must_use]
+pub fn quarantine_name(plan: &str) -> String {
+    format!("cutover_quarantine_{plan}")
+}
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +89,8 @@ pub struct KeyspaceRecorded {
     pub bytes: u64,
     /// The digest of the pairs read: 32 hex digits.
     pub digest: String,
+    /// Pairs, of those read, that the mapping refused and that are in quarantine.
+    pub quarantined: u64,
 }
 
 /// One migrated table.
@@ -142,6 +153,20 @@ impl Record {
         self.keyspaces.iter().all(|keyspace| keyspace.done)
     }
 
+    /// The table that refused pairs went into, where the copy made one.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<&TableRecorded> {
+        let name = quarantine_name(&self.plan);
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// Pairs of a source that are in quarantine.
+    #[must_use]
+    pub fn quarantined(&self, source: &str) -> u64 {
+        let of_source = self.keyspaces.iter().filter(|keyspace| keyspace.source == source);
+        of_source.fold(0, |pairs, keyspace| pairs.saturating_add(keyspace.quarantined))
+    }
+
     /// The text of the row's `body`.
     ///
     /// # Errors
@@ -168,9 +193,16 @@ impl Record {
         if record.keyspaces.len() > KEYSPACES_MAX {
             return Err(DecodeError::new(format!("it names more than {KEYSPACES_MAX} keyspaces")));
         }
+        let has_quarantine = record.quarantine().is_some();
         for keyspace in &record.keyspaces {
             if super::hex_u128(&keyspace.digest).is_none() {
                 return Err(DecodeError::new("a digest is not 32 lower-case hex digits"));
+            }
+            if keyspace.quarantined > keyspace.pairs {
+                return Err(DecodeError::new("more pairs are in quarantine than were read"));
+            }
+            if keyspace.quarantined > 0 && !has_quarantine {
+                return Err(DecodeError::new("pairs are in quarantine, and no table for them"));
             }
         }
         Ok(record)
@@ -201,6 +233,7 @@ mod tests {
                 pairs: 3,
                 bytes: 30,
                 digest: format!("{:032x}", 9),
+                quarantined: 0,
             }],
             vec![],
             "wal".into(),
@@ -225,6 +258,25 @@ mod tests {
         let mut record = sample();
         record.keyspaces[0].digest = "zz".into();
         Record::decode(record.encode().unwrap().as_bytes()).unwrap_err();
+    }
+
+    #[test]
+    fn a_record_is_refused_whose_quarantine_does_not_add_up_though_the_checksum_is_right() {
+        let decoded = |quarantined: u64, table: &str| {
+            let mut record = sample();
+            record.keyspaces[0].quarantined = quarantined;
+            let (created, schema) = (true, vec![]);
+            record.tables = vec![TableRecorded { name: table.into(), created, schema }];
+            Record::decode(record.encode().unwrap().as_bytes()).map(|_| ())
+        };
+        let own = quarantine_name("litd");
+        for (quarantined, table) in [(3, own.as_str()), (0, &own), (0, "other")] {
+            decoded(quarantined, table).unwrap();
+        }
+        let error = decoded(4, &own).unwrap_err().to_string();
+        assert_eq!(error, "more pairs are in quarantine than were read");
+        let error = decoded(1, &quarantine_name("other")).unwrap_err().to_string();
+        assert_eq!(error, "pairs are in quarantine, and no table for them");
     }
 
     #[test]

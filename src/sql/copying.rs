@@ -2,9 +2,9 @@
 //! back, all or nothing (I-1, I-2).
 
 use super::connection::{self, StepError, engine, transact};
-use super::target::{Target, check_tables};
+use super::target::{NOT_OURS, Target, check_tables};
 use super::{fence, index, record};
-use crate::copy::{Rows, Table};
+use crate::copy::{Rows, Table, quarantine_table};
 use crate::error::Cause;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
 use crate::protocol::{RecordStage, Run};
@@ -99,6 +99,7 @@ impl Target {
                 pairs: 0,
                 bytes: 0,
                 digest: format!("{:032x}", 0),
+                quarantined: 0,
             });
             let record = Record::new(
                 draft.plan,
@@ -130,6 +131,9 @@ impl Target {
             fence::schema(connection, &table.name).map_err(engine("read the schema of", &self.path))
         };
         let created = schema(connection)?.is_empty();
+        if !created && *table == quarantine_table(plan) {
+            return Err(unusable(NOT_OURS.to_owned()));
+        }
         if created {
             let count = || -> rusqlite::Result<i64> {
                 connection.query_one(
@@ -198,13 +202,14 @@ impl Copying {
         &self.target.path
     }
 
-    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest, and
-    /// behind its last one makes the indexes of `planned`, its tables; durable when it returns. After an
-    /// error the connection is gone.
+    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest and,
+    /// where it `quarantines`, may write that table too. Behind the last chunk the indexes of `planned`,
+    /// the keyspace's tables, are made. Durable when it returns; after an error the connection is gone.
     pub(crate) fn chunk(
         self,
         index: usize,
         planned: &[Table],
+        quarantines: bool,
         write: impl FnOnce(&Rows<'_>, &mut KeyspaceRecorded) -> Result<(), Cause>,
     ) -> Result<Self, StepError> {
         let what = "copy a chunk into";
@@ -212,6 +217,10 @@ impl Copying {
         let failed = engine(what, &target.path);
         let changed = transact(&mut connection, &target.path, what, |connection| {
             let mut changed = record.clone();
+            let quarantine = quarantine_table(&record.plan);
+            if quarantines && record.quarantine().is_none() {
+                changed.tables.push(target.create(connection, &record.plan, &quarantine)?);
+            }
             let keyspace = changed
                 .keyspaces
                 .get_mut(index)
@@ -219,7 +228,10 @@ impl Copying {
             let mut tables: Vec<&mut TableRecorded> = changed
                 .tables
                 .iter_mut()
-                .filter(|table| keyspace.tables.contains(&table.name))
+                .filter(|table| {
+                    keyspace.tables.contains(&table.name)
+                        || quarantines && table.name == quarantine.name
+                })
                 .collect();
             for table in &tables {
                 target.assert_schema(connection, table)?;

@@ -3,7 +3,7 @@
 use super::connection::{self, StepError, engine, transact};
 use super::record::{self, Row};
 use super::{fence, index};
-use crate::copy::{MappingError, Table, quote};
+use crate::copy::{MappingError, Table, quarantine_table, quote};
 use crate::disk;
 use crate::error::Cause;
 use crate::plan::JournalMode;
@@ -38,6 +38,9 @@ pub(crate) enum Access {
     /// Nothing on disk is changed or created.
     LookOnly,
 }
+
+/// Why a table of our own can't be made.
+pub(super) const NOT_OURS: &str = "it is there already, and this migration did not make it";
 
 impl Target {
     /// The target at `path`. Neither it nor its folder need exist.
@@ -409,6 +412,9 @@ pub(super) fn check_tables(
             .map_err(&failed)?;
         match kind.as_deref() {
             None => {}
+            Some(_) if *table == quarantine_table(plan) => {
+                return refuse(name, NOT_OURS.to_owned());
+            }
             Some("table") => {
                 let empty: bool = connection
                     .query_one(

@@ -38,6 +38,9 @@ struct SourceInFile {
     leave_out: Vec<String>,
     #[serde(default = "yes")]
     every_keyspace: bool,
+    /// Pairs that may be refused.
+    #[serde(default)]
+    quarantine: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -106,6 +109,7 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
             if source.every_keyspace {
                 builder = builder.every_keyspace();
             }
+            builder = builder.quarantine(source.quarantine);
             if source.may_be_missing { builder.may_be_missing() } else { builder }
         });
     }

@@ -43,8 +43,12 @@ pub(crate) fn run(plan: &Plan, json: bool) -> Result<(), Stop> {
 
 fn tell(rehearsal: &Rehearsal) {
     for keyspace in &rehearsal.keyspaces {
+        let refused = match keyspace.quarantined {
+            0 => String::new(),
+            pairs => format!(", {pairs} of them refused and put into quarantine"),
+        };
         say(&format!(
-            "  rehearsed {}/{}: {} pairs, {} bytes, {:.1} s",
+            "  rehearsed {}/{}: {} pairs, {} bytes, {:.1} s{refused}",
             keyspace.source, keyspace.keyspace, keyspace.pairs, keyspace.bytes, keyspace.seconds
         ));
     }

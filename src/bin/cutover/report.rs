@@ -2,7 +2,7 @@
 
 use crate::exit::{CONTRADICTION, INTERRUPTED, REFUSED, Stop};
 use crate::progress::Shown;
-use cutover::{Plan, Preview, SourceStatus, Status};
+use cutover::{Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status};
 use serde::Serialize;
 use std::io::Write;
 
@@ -60,8 +60,27 @@ fn tell_status(status: &Status) {
             .filter_map(|(word, time)| time.as_ref().map(|time| format!(", {word} since {time}")));
         say(&format!("    copying since {}{}", times.copying, later.collect::<String>()));
     }
+    if let Some(quarantine) = &target.quarantine {
+        tell_quarantine(quarantine);
+    }
     for verb in &status.can {
         say(&format!("  can:   cutover {:<12} {}", verb.verb, verb.does));
+    }
+}
+
+/// Where pairs went that their mappings refused, if any did.
+pub(crate) fn quarantine(plan: &Plan) -> Result<(), Stop> {
+    if let Some(quarantine) = &cutover::status(plan)?.target.quarantine {
+        tell_quarantine(quarantine);
+    }
+    Ok(())
+}
+
+fn tell_quarantine(quarantine: &QuarantineStatus) {
+    let QuarantineStatus { table, pairs, keyspaces, .. } = quarantine;
+    say(&format!("    in quarantine: {pairs} pairs, with the reasons, in table '{table}'"));
+    for QuarantinedKeyspace { source, keyspace, pairs, .. } in keyspaces {
+        say(&format!("      {source}/{}: {pairs}", keyspace.escape_debug()));
     }
 }
 
@@ -118,9 +137,13 @@ pub(crate) fn tell_preview(preview: &Preview) {
             (Some(pairs), Some(bytes)) => format!("{pairs} pairs, {bytes} bytes"),
             _ => "not counted".to_owned(),
         };
+        let quarantined = match keyspace.quarantined {
+            0 => String::new(),
+            pairs => format!(", {pairs} in quarantine"),
+        };
         let copied = if keyspace.copied { ", copied" } else { "" };
         say(&format!(
-            "  {}/{} as {} into {}: {count}{copied}",
+            "  {}/{} as {} into {}: {count}{quarantined}{copied}",
             keyspace.source,
             keyspace.keyspace,
             keyspace.mapping,

@@ -1,0 +1,206 @@
+//! Quarantine: pairs that a mapping refuses are kept as they are, with the reason, as far as the plan
+//! allows it; read = written + quarantined (I-2).
+
+use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
+use super::run::Job;
+use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, Record, quarantine_name};
+use std::collections::BTreeMap;
+
+/// The table for the refused pairs of a plan.
+pub(crate) fn table(plan: &str) -> Table {
+    let name = quarantine_name(plan);
+    let create = format!(
+        "CREATE TABLE {} (source TEXT NOT NULL, keyspace TEXT NOT NULL, key BLOB NOT NULL, \
+         value BLOB NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (source, keyspace, key)) STRICT",
+        quote(&name)
+    );
+    Table::new(name, create)
+}
+
+/// Where refused pairs go, and how many more may.
+#[derive(Debug)]
+pub(super) struct Quarantine {
+    table: String,
+    room: u64,
+}
+
+/// What became of pairs that were to be written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// So many of them, from the first on, are rows now, or in quarantine.
+    pub(super) pairs: usize,
+    /// So many of these are in quarantine.
+    pub(super) quarantined: u64,
+    /// Why the next one is refused, for which there is no room.
+    pub(super) refused: Option<String>,
+}
+
+impl Written {
+    pub(super) fn all(pairs: &[(&[u8], &[u8])]) -> Self {
+        Self { pairs: pairs.len(), ..Self::default() }
+    }
+}
+
+impl Quarantine {
+    /// The quarantine of a job, where the plan allows one; `record` says how much of it is taken.
+    pub(super) fn of(job: &Job<'_>, record: &Record) -> Option<Self> {
+        let room = job.quarantine.saturating_sub(record.quarantined(job.source));
+        (job.quarantine > 0).then(|| Self { table: quarantine_name(&record.plan), room })
+    }
+
+    /// Writes pairs. Nothing is left of what a mapping had written of one that it then refused. The
+    /// error has the place of the pair that stops the copy, whose transaction must come to nothing.
+    pub(super) fn write(
+        &mut self,
+        job: &Job<'_>,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<Written, (usize, MappingError)> {
+        let first = |error| (0, error);
+        rows.run("SAVEPOINT cutover_pairs").map_err(first)?;
+        let all = job.keyspace.mapping.write_many(rows, pairs);
+        if let Err((at, error)) = all.clone() {
+            refusal(rows, error).map_err(|error| (at, error))?;
+            rows.run("ROLLBACK TO cutover_pairs").map_err(first)?;
+        }
+        rows.run("RELEASE cutover_pairs").map_err(first)?;
+        if all.is_ok() { Ok(Written::all(pairs)) } else { self.write_each(job, rows, pairs) }
+    }
+
+    fn write_each(
+        &mut self,
+        job: &Job<'_>,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<Written, (usize, MappingError)> {
+        let mapping = job.keyspace.mapping.as_ref();
+        let mut written = Written::default();
+        for (key, value) in pairs {
+            let here = |error| (written.pairs, error);
+            if let Some(reason) = write_one(mapping, rows, key, value).map_err(here)? {
+                let Some(room) = self.room.checked_sub(1) else {
+                    written.refused = Some(reason);
+                    break;
+                };
+                self.keep(job, rows, (key, value), reason).map_err(here)?;
+                self.room = room;
+                written.quarantined += 1;
+            }
+            written.pairs += 1;
+        }
+        Ok(written)
+    }
+
+    fn keep(
+        &self,
+        job: &Job<'_>,
+        rows: &Rows<'_>,
+        (key, value): (&[u8], &[u8]),
+        mut reason: String,
+    ) -> Result<(), MappingError> {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        let insert = format!("INSERT INTO {} VALUES (?1, ?2, ?3, ?4, ?5)", quote(&self.table));
+        let row = (job.source, &job.keyspace.name, key, value, &reason);
+        match rows.execute(&insert, row) {
+            Ok(_) => Ok(()),
+            // Longer than SQLite keeps.
+            Err(MappingError::Refused(why)) => {
+                Err(format!("{reason}, and it can't go into quarantine: {why}").into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes one pair, or nothing of it: then why it is refused.
+fn write_one(
+    mapping: &dyn Mapping,
+    rows: &Rows<'_>,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<String>, MappingError> {
+    rows.run("SAVEPOINT cutover_pair")?;
+    let refused = match mapping.write(rows, key, value) {
+        Ok(()) => None,
+        Err(error) => {
+            let reason = refusal(rows, error)?;
+            rows.run("ROLLBACK TO cutover_pair")?;
+            Some(reason)
+        }
+    };
+    rows.run("RELEASE cutover_pair")?;
+    Ok(refused)
+}
+
+/// The reason, where the pair is to blame and the transaction is still there.
+fn refusal(rows: &Rows<'_>, error: MappingError) -> Result<String, MappingError> {
+    match (error, rows.failure()) {
+        // Whatever the mapping made of it.
+        (MappingError::Refused(_), Some(failure)) => Err(MappingError::Engine(failure)),
+        (MappingError::Refused(reason), None) if rows.in_transaction() => Ok(reason),
+        (error, _) => Err(error),
+    }
+}
+
+/// What the quarantine of a target holds.
+#[derive(Debug, Default)]
+pub(super) struct Kept<'a> {
+    table: &'a str,
+    /// Pairs of each source's keyspace.
+    counts: BTreeMap<(String, String), u64>,
+}
+
+impl<'a> Kept<'a> {
+    /// Looks into the table. Once the target is live somebody may have dropped it: then it holds nothing.
+    pub(super) fn look(rows: &Rows<'_>, table: &'a str) -> Result<Self, MappingError> {
+        let mut counts = BTreeMap::new();
+        let exists = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        if rows.query_one(exists, [table], |_| Ok(()))?.is_some() {
+            let count =
+                format!("SELECT source, keyspace, count(*) FROM {} GROUP BY 1, 2", quote(table));
+            rows.query_each(&count, [], |row| {
+                let pairs: i64 = row.get(2)?;
+                counts.insert((row.get(0)?, row.get(1)?), pairs.unsigned_abs());
+                Ok(())
+            })?;
+        }
+        Ok(Self { table, counts })
+    }
+
+    /// Pairs of a keyspace.
+    pub(super) fn of(&self, keyspace: &KeyspaceRecorded) -> u64 {
+        let place = (keyspace.source.clone(), keyspace.keyspace.clone());
+        self.counts.get(&place).copied().unwrap_or(0)
+    }
+
+    /// A source and keyspace that is none of those `known`, and its pairs.
+    pub(super) fn stranger(&self, known: &[&KeyspaceRecorded]) -> Option<(&str, &str, u64)> {
+        let is_known = |source: &str, keyspace: &str| {
+            known.iter().any(|known| known.source == source && known.keyspace == keyspace)
+        };
+        let mut counts = self.counts.iter();
+        counts
+            .find(|((source, keyspace), _)| !is_known(source, keyspace))
+            .map(|((source, keyspace), pairs)| (source.as_str(), keyspace.as_str(), *pairs))
+    }
+
+    /// Visits the pairs of a keyspace.
+    pub(super) fn read_back(
+        &self,
+        rows: &Rows<'_>,
+        keyspace: &KeyspaceRecorded,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), MappingError> {
+        if self.of(keyspace) == 0 {
+            return Ok(());
+        }
+        let pairs = format!(
+            "SELECT key, value FROM {} WHERE source = ?1 AND keyspace = ?2",
+            quote(self.table)
+        );
+        rows.query_each(&pairs, [&keyspace.source, &keyspace.keyspace], |row| {
+            let (key, value): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            visit(&key, &value)
+        })
+    }
+}
