@@ -26,8 +26,8 @@ impl Check {
         Self(Arc::new(says))
     }
 
-    /// Has the check look at the target, over a connection that can't write it. Nothing on disk is
-    /// changed, also where the check refuses or panics.
+    /// Has the check look at the target, over a connection that can't write it, also where the
+    /// check refuses or panics.
     pub(crate) fn ask(&self, target: &Target) -> Result<(), Cause> {
         // Dropped last: in WAL a connection that can't write would leave SQLite's files behind.
         let _last = target.reader()?;

@@ -100,6 +100,10 @@ impl Driver {
         observer: &mut dyn Observer,
     ) -> Result<(), StepError> {
         let mappings = self.mappings(record)?;
+        if record.stage == RecordStage::Copying {
+            let planned: Vec<Table> = mappings.iter().flat_map(|k| k.mapping.tables()).collect();
+            target.check_made(record, &planned)?;
+        }
         let middles = middles.iter().map(Option::as_ref).chain(std::iter::repeat(None));
         let copied: Vec<Copied<'_>> = record
             .keyspaces
@@ -294,11 +298,11 @@ fn draft(
     let sampled = store.map(|store| store.sampled_pair_bytes(&keyspace.name)).transpose()?;
     let sizes = Sizes::new(sampled.flatten().unwrap_or(0), page_bytes);
     let tables = keyspace.mapping.tables_for(sizes);
-    // Names were looked at before anything was changed.
-    let names = |tables: Vec<Table>| tables.into_iter().map(|table| table.name);
+    // Names and indexes were looked at before anything was changed.
+    let names = |tables: Vec<Table>| tables.into_iter().map(|table| (table.name, table.indexes));
     if !names(tables.clone()).eq(names(keyspace.mapping.tables())) {
         return Err(Cause::Plan(format!(
-            "the mapping of keyspace '{}' of source '{source}' names other tables once it knows the sizes",
+            "the mapping of keyspace '{}' of source '{source}' names other tables or indexes once it knows the sizes",
             keyspace.name.escape_debug()
         )));
     }

@@ -2,6 +2,7 @@
 
 mod cancelling;
 mod fence;
+mod index_plans;
 pub mod indexes;
 mod mapping;
 pub mod memory;

@@ -215,3 +215,17 @@ fn i8_rows_of_another_table_that_refer_to_ours_survive_an_abort() {
         assert_eq!(notes, 2, "{action}");
     }
 }
+
+/// Its record has to be read as the text that it is, and not as the bytes that it is kept in.
+#[test]
+fn i4_a_target_in_utf_16_is_migrated_into_as_any_other() {
+    for encoding in ["UTF-16le", "UTF-16be"] {
+        let daemon = Daemon::fresh();
+        daemon.sqlite(&format!("PRAGMA encoding = '{encoding}'; CREATE TABLE own (x)"));
+        drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+        let Found::Tombstoned(mut handle) = cutover::open(&daemon.plan()).expect("opens") else {
+            panic!("not live")
+        };
+        handle.verify(&mut ()).expect("verifies");
+    }
+}

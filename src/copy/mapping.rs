@@ -17,7 +17,7 @@ pub trait Mapping: Send + Sync + 'static {
     fn tables(&self) -> Vec<Table>;
 
     /// The same tables, where the sizes of what they will hold are known: their definitions may differ
-    /// from those of [`Mapping::tables`], their names and their order may not.
+    /// from those of [`Mapping::tables`]; their names, their order and their indexes may not.
     fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
         let _ = sizes;
         self.tables()

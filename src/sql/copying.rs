@@ -173,6 +173,28 @@ impl Target {
         Ok(())
     }
 
+    /// Whether the tables that the migration made have just the indexes that `planned` asks for: the
+    /// plan may have changed since they were made.
+    pub(crate) fn check_made(&self, record: &Record, planned: &[Table]) -> Result<(), Cause> {
+        let wanted = index::try_out(planned)
+            .map_err(|(table, error)| index::refused(&self.path, &table.name, error))?;
+        for planned in planned {
+            let is_it = |table: &&TableRecorded| table.created && table.name == planned.name;
+            let Some(table) = record.tables.iter().find(is_it) else { continue };
+            let own = table.schema.iter().filter(|e| e.kind == "index" && e.sql.is_some());
+            let mut wanted = wanted.iter().filter(|(of, _)| of.name == planned.name);
+            if own.count() != planned.indexes.len()
+                || !wanted.all(|(_, index)| table.schema.contains(index))
+            {
+                return Err(Cause::PlanChanged(format!(
+                    "table '{}' was given other indexes than the plan has now",
+                    table.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the target to go on with a copy.
     pub(crate) fn copying(&self, plan: &str, run: Run) -> Result<Copying, Cause> {
         let connection = connection::open(&self.path, false)?;

@@ -53,10 +53,13 @@ pub(super) fn drop(connection: &Connection, table: &str) -> rusqlite::Result<()>
 /// Everything that the schema holds for a table; nothing where it does not exist.
 pub(super) fn schema(connection: &Connection, table: &str) -> rusqlite::Result<Vec<SchemaEntry>> {
     let mut statement = connection.prepare_cached(
-        "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE ORDER BY type, name",
+        "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE",
     )?;
     let entries = statement.query_map([table], |row| {
         Ok(SchemaEntry { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? })
     })?;
-    entries.collect()
+    // In an order that does not depend on the database's encoding.
+    let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
+    entries.sort();
+    Ok(entries)
 }

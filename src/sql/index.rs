@@ -8,26 +8,24 @@ use crate::protocol::record::SchemaEntry;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// Each index that is asked for: its table, and its name.
-type Wanted<'a> = Vec<(&'a Table, String)>;
+/// Each index that is asked for: its table, and what the schema will hold for it.
+type Wanted<'a> = Vec<(&'a Table, SchemaEntry)>;
 
 /// Tries the definitions in an empty database, so that one that is wrong is known before a source is
 /// sealed; the error has its table. One whose table can't be made without the target's others is left
 /// to the copy.
 pub(super) fn try_out(tables: &[Table]) -> Result<Wanted<'_>, (&Table, MappingError)> {
+    let Some(first) = tables.iter().find(|table| !table.indexes.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let empty = Connection::open_in_memory().map_err(|error| (first, error.into()))?;
+    let made: Vec<&Table> =
+        tables.iter().filter(|table| empty.execute(&table.create, []).is_ok()).collect();
     let mut wanted = Vec::new();
-    let mut empty = None;
-    for table in tables.iter().filter(|table| !table.indexes.is_empty()) {
-        let told = |error| (table, error);
-        let empty = match &mut empty {
-            Some(empty) => empty,
-            none => none.insert(Connection::open_in_memory().map_err(|error| told(error.into()))?),
-        };
-        if empty.execute(&table.create, []).is_err() {
-            continue;
-        }
+    for table in made {
         for statement in &table.indexes {
-            wanted.push((table, create(empty, &table.name, statement).map_err(told)?.name));
+            let index = create(&empty, &table.name, statement).map_err(|error| (table, error))?;
+            wanted.push((table, index));
         }
     }
     Ok(wanted)
@@ -83,7 +81,7 @@ mod tests {
         let other =
             Table::new("other", "CREATE TABLE other (a)").index("CREATE INDEX o ON other (a)");
         match try_out(&[other, table]) {
-            Ok(wanted) => Ok(wanted.into_iter().skip(1).map(|(_, name)| name).collect()),
+            Ok(wanted) => Ok(wanted.into_iter().skip(1).map(|(_, index)| index.name).collect()),
             Err((table, MappingError::Refused(reason))) if table.name == "t" => Err(reason),
             Err(other) => panic!("{other:?}"),
         }

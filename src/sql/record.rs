@@ -38,12 +38,13 @@ pub(super) fn read(connection: &Connection, plan: &str) -> rusqlite::Result<Row>
     }
     let row = connection
         .query_row(
-            "SELECT id, attempt, stage, CAST(body AS BLOB), length(CAST(body AS BLOB)) <= ?2
+            // A database in UTF-16 has twice as many bytes; the text that it gives is UTF-8.
+            "SELECT id, attempt, stage, body, length(CAST(body AS BLOB)) <= 2 * ?2
              FROM cutover_record WHERE plan = ?1",
             (plan, i64::try_from(RECORD_BYTES_MAX).unwrap_or(i64::MAX)),
             |row| {
                 let fits: bool = row.get(4)?;
-                let body = if fits { row.get(3)? } else { Vec::new() };
+                let body = if fits { row.get_ref(3)?.as_bytes()?.to_vec() } else { Vec::new() };
                 Ok((
                     row.get::<_, String>(0)?,
                     row.get::<_, i64>(1)?,

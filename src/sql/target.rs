@@ -166,7 +166,12 @@ impl Target {
 
     /// Whether every table that the plan writes is absent, or empty, unclaimed and usable.
     pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<(), Cause> {
-        self.peek(&|connection| check_tables(connection, &self.path, plan, tables)).map(drop)
+        let check = |connection: &Connection| check_tables(connection, &self.path, plan, tables);
+        if self.peek(&check)?.is_none() {
+            // What the definitions do in a database that will be made.
+            check(&Connection::open_in_memory().map_err(engine("stand in for", &self.path))?)?;
+        }
+        Ok(())
     }
 
     /// Makes the record, or its absence, durable: a commit that writes a page.
@@ -439,7 +444,7 @@ fn check_indexes(connection: &Connection, path: &Path, tables: &[Table]) -> Resu
     let failed = engine("look at the tables of", path);
     let wanted = index::try_out(tables)
         .map_err(|(table, error)| index::refused(path, &table.name, error))?;
-    for (table, name) in wanted {
+    for (table, SchemaEntry { name, .. }) in wanted {
         // A table that is there gets no index.
         let taken: bool = connection
             .query_one(

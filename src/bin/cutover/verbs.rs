@@ -96,7 +96,10 @@ pub(crate) fn verify(plan: &Plan) -> Result<(), Stop> {
             Err(error) => Err(error.into()),
         },
         Found::Fresh(_) => Err(not_live("Fresh", "run migrate first")),
-        Found::Migrating(_) => Err(not_live("Migrating", "run migrate, which verifies too")),
+        Found::Migrating(_) => Err(not_live(
+            "Migrating",
+            "run prepare, which reads all of it back and stops before the commit point",
+        )),
         Found::Committed(_) => Err(not_live("Committed", "run migrate, which finishes it")),
         Found::RerunAllowed(_) => {
             Err(not_live("RerunAllowed", "restore the SQL database, or run rerun or restore-kv"))
