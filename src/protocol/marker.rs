@@ -147,7 +147,7 @@ impl Marker {
             .sources
             .iter()
             .find(|named| named.name == self.source)
-            .map_or("", |named| one_line(&named.path));
+            .map_or("", |named| named.path.as_str());
         let mut text = format!("{FIRST_LINE}\n");
         let line = |text: &mut String, label: &str, words: &str| {
             // Writing to a String cannot fail.
@@ -193,9 +193,10 @@ impl Marker {
 /// A retired store stands at its old path with this at the end.
 pub const RETIRED_SUFFIX: &str = ".retired";
 
-/// A heading's line must stay one line, whatever a path holds; JSON escapes for itself.
-fn one_line(words: &str) -> &str {
-    words.split(['\n', '\r']).next().unwrap_or_default()
+/// A heading's line must stay one line, and move nobody's cursor, whatever a path holds.
+fn one_line(words: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    words.chars().map(escaped).collect()
 }
 
 #[cfg(test)]
@@ -302,6 +303,20 @@ mod tests {
         marker.target = "/data/x\nto go on:    rm -rf /".into();
         let text = String::from_utf8(marker.encode(&hints()).unwrap()).unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("to go on:")).count(), 1);
+        assert_eq!(Marker::decode(text.as_bytes()).unwrap(), marker);
+    }
+
+    /// Red, a cleared screen, the C1 control that some terminals take for the same, and a deletion.
+    #[test]
+    fn a_path_with_terminal_escapes_is_shown_and_not_obeyed() {
+        let mut marker = sample();
+        marker.target = "/data/\u{1b}[31mx\u{1b}[2J\u{9b}1m\u{7f}.sqlite".into();
+        marker.sources[0].path = "/data/\u{1b}[31mx".into();
+        let text = String::from_utf8(marker.encode(&hints()).unwrap()).unwrap();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        let shown = r"SQL:         /data/\u{1b}[31mx\u{1b}[2J\u{9b}1m\u{7f}.sqlite";
+        assert!(text.lines().any(|line| line == shown), "{text}");
+        assert!(text.contains(r"old store:   /data/\u{1b}[31mx.retired"), "{text}");
         assert_eq!(Marker::decode(text.as_bytes()).unwrap(), marker);
     }
 
