@@ -267,6 +267,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::TargetAltered { .. }
         | Cause::ChangedUnderneath(_)
         | Cause::RecordChanged(_)
+        | Cause::Moved { .. }
         | Cause::State { .. } => true,
     };
     if !changed && (found_by_looking || step == "look" || step == "verify") {

@@ -4,6 +4,9 @@ use crate::protocol::{Contradiction, Place, State};
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod texts;
+
 /// Why a call did not do what was asked. Every message says what, where and what next, in one
 /// lower-case sentence, and none holds the content of a store.
 #[derive(Debug, thiserror::Error)]
@@ -298,6 +301,21 @@ pub enum Cause {
     /// The observer asked to stop.
     #[error("cancelled on request; run this again to go on")]
     Cancelled,
+    /// The KV stores were asked for, and their data is in SQL, or on its way there for good.
+    #[error(
+        "the plan is in state {state}: the data of {} is in the SQL database {}, or on its way there for good; {next}",
+        listed(.sources), .target.display()
+    )]
+    Moved {
+        /// The state's name.
+        state: &'static str,
+        /// Each source's name, and its path, where a marker stands now.
+        sources: Vec<(String, PathBuf)>,
+        /// The SQL database.
+        target: PathBuf,
+        /// What fits.
+        next: &'static str,
+    },
     /// What was asked for does not fit the state.
     #[error("the plan is in state {state}: {why}; {next}")]
     State {
@@ -365,6 +383,12 @@ impl Cause {
         let path = path.to_owned();
         move |errno| Self::Io { what, path, source: errno.into() }
     }
+}
+
+fn listed(sources: &[(String, PathBuf)]) -> String {
+    let sources =
+        sources.iter().map(|(name, path)| format!("source '{name}' at {}", path.display()));
+    sources.collect::<Vec<_>>().join(" and ")
 }
 
 /// What to do about an error of the system that an engine has met, if it is one that the engine's

@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::error::{Cause, Error, Failed};
 use crate::kv::open_native;
+use crate::look::Places;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::protocol::record::Record;
@@ -275,33 +276,37 @@ const USE_SQL: &str = "start with the SQL database";
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] with [`Cause::State`] where the data has moved, or is moving for good, to
+/// [`Error::Refused`] with [`Cause::Moved`] where the data has moved, or is moving for good, to
 /// SQL; otherwise as [`open`] and [`Handle::into_kv`].
 pub fn kv(plan: &Plan) -> Result<KvStores, Error> {
-    let moved = |state: State, next| {
-        Err(Error::Refused(Cause::State {
-            state: state.name(),
-            why: "the data of these KV stores is in SQL, or on its way there for good",
-            next,
-        }))
-    };
     match open(plan)? {
         Found::Fresh(handle) => Ok(handle.into_kv()?),
-        Found::Migrating(handle) if handle.is_rerun() => moved(handle.state, USE_SQL),
+        Found::Migrating(handle) if handle.is_rerun() => moved(&handle, USE_SQL),
         Found::Migrating(handle) => match handle.abort()? {
             Aborted::Fresh(handle) => {
                 tracing::warn!(plan = plan.name(), "an unfinished migration was rolled back");
                 Ok(KvStores { rolled_back: true, ..later(handle.into_kv())? })
             }
-            Aborted::RerunAllowed(handle) => moved(handle.state, USE_SQL),
+            Aborted::RerunAllowed(handle) => moved(&handle, USE_SQL),
         },
-        Found::Committed(handle) => moved(handle.state, USE_SQL),
-        Found::Tombstoned(handle) => moved(handle.state, USE_SQL),
+        Found::Committed(handle) => moved(&handle, USE_SQL),
+        Found::Tombstoned(handle) => moved(&handle, USE_SQL),
         Found::RerunAllowed(handle) => moved(
-            handle.state,
+            &handle,
             "restore the SQL database; if it is lost, `cutover rerun` or `cutover restore-kv`",
         ),
     }
+}
+
+/// The refusal of the KV stores: which, and where their data is now.
+fn moved<S: Stage>(handle: &Handle<S>, next: &'static str) -> Result<KvStores, Error> {
+    let Places { sites, target, .. } = &handle.driver.places;
+    Err(Error::Refused(Cause::Moved {
+        state: handle.state.name(),
+        sources: sites.iter().map(|site| (site.name.clone(), site.path.clone())).collect(),
+        target: target.path.clone(),
+        next,
+    }))
 }
 
 /// The SQL database of a daemon that has been told to use it. Whatever is missing of the migration

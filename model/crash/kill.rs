@@ -113,7 +113,7 @@ fn i3_after_a_kill_at_any_point_of_a_migration_the_stores_come_back_or_are_refus
         assert!(killed("sql", &place.folder, at));
         let end = match play("kv", &place.folder) {
             Ok(()) => End::Kv,
-            Err(Error::Refused(Cause::State { .. })) => {
+            Err(Error::Refused(Cause::Moved { .. })) => {
                 play("sql", &place.folder).unwrap_or_else(|error| panic!("{after}: {error}"));
                 End::Sql
             }

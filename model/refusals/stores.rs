@@ -90,3 +90,19 @@ fn a_keyspace_that_is_neither_mapped_nor_left_out_is_refused() {
     );
     cutover::sql(&plan(true), &mut ()).expect("left out is said");
 }
+
+/// It once named no store, and not where the data is.
+#[test]
+fn i5_the_kv_stores_are_refused_by_name_once_their_data_has_moved() {
+    for daemon in [Daemon::committed(), Daemon::live()] {
+        let before = snapshot(daemon.path());
+        let error = cutover::kv(&daemon.plan()).expect_err("it is refused");
+        assert_eq!(changes(&before, &snapshot(daemon.path())), Vec::<String>::new());
+        assert!(matches!(error, Error::Refused(Cause::Moved { .. })), "{error:?}");
+        let at = |name: &str| daemon.at(name).display().to_string();
+        let accounts = format!("source 'accounts' at {}", at("accounts"));
+        let sessions = format!("source 'sessions' at {}", at("sessions"));
+        let target = format!("in the SQL database {}", at("target.sqlite"));
+        says(&error, &[&accounts, &sessions, &target, "start with the SQL database"]);
+    }
+}

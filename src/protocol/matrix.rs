@@ -319,13 +319,17 @@ fn count_answers(count: usize) -> String {
     text
 }
 
-/// Compares with what is committed; `CUTOVER_PIN=1` commits what was found, to be read as a diff.
 pub(super) fn pinned(name: &str, found: &str, committed: &str) {
+    pinned_at(&format!("src/protocol/matrix/{name}"), found, committed);
+}
+
+/// Compares with what is committed; `CUTOVER_PIN=1` commits what was found, to be read as a diff.
+pub(crate) fn pinned_at(path: &str, found: &str, committed: &str) {
     if std::env::var_os("CUTOVER_PIN").is_some() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/matrix");
-        std::fs::write(std::path::Path::new(folder).join(name), found).unwrap();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(root.join(path), found).unwrap();
     } else {
-        assert_eq!(found, committed, "{name} has changed");
+        assert_eq!(found, committed, "{path} has changed");
     }
 }
 

@@ -1,0 +1,322 @@
+//! The text of every error and of every marker, committed in `texts.txt` and read as a diff: each
+//! says what, where, and what next.
+
+use super::{Cause, Contradicted, Contradiction, Error, Mismatch, Words, not_from};
+use crate::hints::hints;
+use crate::look::Places;
+use crate::plan::{Plan, SourceBuilder};
+use crate::protocol::marker::{Marker, SourceNamed};
+use crate::protocol::matrix::pinned_at;
+use crate::protocol::{MigrationId, Run, Stage, State, Was};
+use crate::sql::Access;
+use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+
+const ADVICE: &str = "look at the disk and run this again";
+
+/// Samples for each variant. The match has no wildcard, so a new variant does not compile until it
+/// has a row here.
+macro_rules! samples {
+    ($all:ident, $type:ty, $($pattern:pat => [$($sample:expr),+ $(,)?],)+) => {
+        fn $all() -> Vec<$type> {
+            let all = vec![$($($sample),+),+];
+            for sample in &all {
+                match sample {
+                    $($pattern => {})+
+                }
+            }
+            $(assert!(all.iter().any(|sample| matches!(sample, $pattern)), "{}", stringify!($pattern));)+
+            all
+        }
+    };
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(format!("/data/{name}"))
+}
+
+fn target() -> PathBuf {
+    path("app.sqlite")
+}
+
+fn accounts() -> (String, PathBuf) {
+    ("accounts".to_owned(), path("accounts"))
+}
+
+fn system(errno: rustix::io::Errno, what: &'static str) -> Cause {
+    Cause::Io { what, path: target(), source: io::Error::from_raw_os_error(errno.raw_os_error()) }
+}
+
+samples! { causes, Cause,
+    Cause::Io { .. } => [
+        system(rustix::io::Errno::NOSPC, "write"),
+        system(rustix::io::Errno::DQUOT, "write"),
+        system(rustix::io::Errno::ACCESS, "open"),
+        system(rustix::io::Errno::NOMEM, "open"),
+        system(rustix::io::Errno::ROFS, "create"),
+        system(rustix::io::Errno::NOENT, "open"),
+        system(rustix::io::Errno::IO, "sync"),
+    ],
+    Cause::Engine { .. } => [Cause::Engine {
+        engine: "SQLite",
+        what: "write into",
+        path: target(),
+        message: "disk I/O error".into(),
+        next: ADVICE,
+    }],
+    Cause::Plan(_) => [Cause::Plan("two sources are named 'accounts'".into())],
+    Cause::PlanChanged(_) => [Cause::PlanChanged("the record has accounts/first as blobs into a".into())],
+    Cause::NotUtf8(_) => [Cause::NotUtf8(path("accounts"))],
+    Cause::SourceMissing { .. } => [Cause::SourceMissing { name: "accounts".into(), path: path("acounts") }],
+    Cause::NotAStore { .. } => [Cause::NotAStore {
+        name: "accounts".into(),
+        path: path("accounts"),
+        reason: "it has no folder 'keyspaces'; restore it from a backup".into(),
+    }],
+    Cause::SourceBusy { .. } => [Cause::SourceBusy {
+        name: "accounts".into(),
+        path: path("accounts"),
+        holder: "process 7 (daemon)".into(),
+    }],
+    Cause::Locked { .. } => [Cause::Locked { path: path("accounts"), holder: "process 7 (cutover)".into() }],
+    Cause::MountPoint { .. } => [Cause::MountPoint { name: "accounts".into(), path: path("accounts") }],
+    Cause::NoExchange { .. } => [Cause::NoExchange {
+        path: path(""),
+        filesystem: "nfs".into(),
+        source: io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()),
+    }],
+    Cause::Overlap { .. } => [Cause::Overlap {
+        first: "source 'accounts'".into(),
+        second: "the target".into(),
+        path: path("accounts"),
+    }],
+    Cause::KeyspaceUnmapped { .. } => [Cause::KeyspaceUnmapped { name: "accounts".into(), keyspace: "first".into() }],
+    Cause::TargetFolderMissing(_) => [Cause::TargetFolderMissing(target())],
+    Cause::NotADatabase { .. } => [Cause::NotADatabase { path: target(), reason: "it is a folder".into() }],
+    Cause::Table { .. } => [Cause::Table {
+        path: target(),
+        table: "accounts_first".into(),
+        reason: "it has rows".into(),
+    }],
+    Cause::Index { .. } => [Cause::Index {
+        path: target(),
+        table: "accounts_first".into(),
+        reason: "no such column: x".into(),
+    }],
+    Cause::DiskFull { .. } => [Cause::DiskFull { path: path(""), needed_bytes: 2000, available_bytes: 1000 }],
+    Cause::InTheWay(_) => [Cause::InTheWay(path("app.sqlite.rehearsal"))],
+    Cause::PairRefused { .. } => [Cause::PairRefused {
+        name: "accounts".into(),
+        keyspace: "first".into(),
+        key: "0007".into(),
+        reason: "no account number".into(),
+    }],
+    Cause::QuarantineFull { .. } => [Cause::QuarantineFull {
+        name: "accounts".into(),
+        keyspace: "balances".into(),
+        key: "0107".into(),
+        reason: "no such account".into(),
+        quarantined: 3,
+        table: "cutover_quarantine_litd".into(),
+    }],
+    Cause::CheckRefused { .. } => [Cause::CheckRefused { path: target(), reason: "an account is gone".into() }],
+    Cause::TargetAltered { .. } => [Cause::TargetAltered {
+        path: target(),
+        table: "accounts_first".into(),
+        next: "put its definition and triggers back, or abort",
+    }],
+    Cause::ChangedUnderneath(_) => [Cause::ChangedUnderneath(path("accounts"))],
+    Cause::RecordChanged(_) => [Cause::RecordChanged(target())],
+    Cause::Cancelled => [Cause::Cancelled],
+    Cause::Moved { .. } => [Cause::Moved {
+        state: State::Tombstoned.name(),
+        sources: vec![accounts(), ("sessions".into(), path("sessions"))],
+        target: target(),
+        next: "start with the SQL database",
+    }],
+    Cause::State { .. } => [not_from(
+        State::Committed,
+        "that is not possible from there",
+        "`cutover status` says what is",
+    )],
+    Cause::Several(_) => [Cause::Several(vec![
+        Cause::RecordChanged(target()),
+        Cause::ChangedUnderneath(path("accounts")),
+    ])],
+}
+
+/// The errors that frame a cause, or have none.
+fn errors() -> Vec<Error> {
+    samples! { framed, Error,
+        Error::Refused(_) => [Error::Refused(Cause::RecordChanged(target()))],
+        Error::Interrupted { .. } => [Error::Interrupted {
+            step: "copy",
+            cause: Cause::RecordChanged(target()),
+        }],
+        Error::OutcomeUnknown { .. } => [Error::OutcomeUnknown {
+            step: "pass the commit point",
+            cause: Cause::RecordChanged(target()),
+        }],
+        Error::Contradiction(_) => [Error::Contradiction(Box::new(tell(true, Contradiction::StaleTarget)))],
+        Error::Verification(_) => [mismatch(20), mismatch(21)],
+        Error::NeedsApproval { .. } => [Error::NeedsApproval {
+            state: State::RerunAllowed.name(),
+            why: "the SQL database /data/app.sqlite is gone".into(),
+            next: "restore it from a backup".into(),
+        }],
+    }
+    framed()
+}
+
+fn mismatch(found_pairs: u64) -> Error {
+    Error::Verification(Box::new(Mismatch {
+        source_name: "accounts".into(),
+        keyspace: "first".into(),
+        side: "the SQL database".into(),
+        expected_pairs: 20,
+        found_pairs,
+        next: "before the commit point, abort".into(),
+    }))
+}
+
+samples! { contradictions, Contradiction,
+    Contradiction::DamagedMarker(_) => [Contradiction::DamagedMarker(0)],
+    Contradiction::ForeignAtPath(_) => [Contradiction::ForeignAtPath(0)],
+    Contradiction::ForeignAtRetired(_) => [Contradiction::ForeignAtRetired(0)],
+    Contradiction::OtherPlan(_) => [Contradiction::OtherPlan(0)],
+    Contradiction::OtherSource(_) => [Contradiction::OtherSource(0)],
+    Contradiction::OtherSources(_) => [Contradiction::OtherSources(0)],
+    Contradiction::MigrationsDiffer(..) => [Contradiction::MigrationsDiffer(0, 1)],
+    Contradiction::MarkerGone(_) => [Contradiction::MarkerGone(0)],
+    Contradiction::TwoStores(_) => [Contradiction::TwoStores(0)],
+    Contradiction::SwappedBack(_) => [Contradiction::SwappedBack(0)],
+    Contradiction::HeldStoreAtPath(_) => [Contradiction::HeldStoreAtPath(0)],
+    Contradiction::RetiredGone(_) => [Contradiction::RetiredGone(0)],
+    Contradiction::ReturnedStore(_) => [Contradiction::ReturnedStore(0)],
+    Contradiction::OpenBesideRecord(_) => [Contradiction::OpenBesideRecord(0)],
+    Contradiction::OpenBesideTombstone(_) => [Contradiction::OpenBesideTombstone(0)],
+    Contradiction::MixedStages(_) => [Contradiction::MixedStages(0)],
+    Contradiction::RestoringBesideRecord(_) => [Contradiction::RestoringBesideRecord(0)],
+    Contradiction::LiveBesideSealed(_) => [Contradiction::LiveBesideSealed(0)],
+    Contradiction::SourceElsewhere(_) => [Contradiction::SourceElsewhere(0)],
+    Contradiction::ReclaimedWithoutTarget(_) => [Contradiction::ReclaimedWithoutTarget(0)],
+    Contradiction::RecordWithoutMarkers => [Contradiction::RecordWithoutMarkers],
+    Contradiction::RecordOfAnotherMigration => [Contradiction::RecordOfAnotherMigration],
+    Contradiction::RecordOfOtherSources => [Contradiction::RecordOfOtherSources],
+    Contradiction::StaleTarget => [Contradiction::StaleTarget],
+    Contradiction::OlderTarget => [Contradiction::OlderTarget],
+    Contradiction::ClaimMissing => [Contradiction::ClaimMissing],
+    Contradiction::ClaimOfAnotherMigration => [Contradiction::ClaimOfAnotherMigration],
+    Contradiction::ClaimUnreadable => [Contradiction::ClaimUnreadable],
+    Contradiction::LiveElsewhere => [Contradiction::LiveElsewhere],
+    Contradiction::RecordElsewhere => [Contradiction::RecordElsewhere],
+    Contradiction::TargetElsewhere => [Contradiction::TargetElsewhere],
+    Contradiction::TargetUnreadable => [Contradiction::TargetUnreadable],
+    Contradiction::TargetUnreachable => [Contradiction::TargetUnreachable],
+    Contradiction::TargetMainFileGone => [Contradiction::TargetMainFileGone],
+}
+
+fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
+    let named = |at: usize| {
+        let name = ["accounts", "sessions"][at];
+        (name.to_owned(), path(name))
+    };
+    let elsewhere = path("old.sqlite");
+    let detail = Some("its checksum is wrong".to_owned());
+    let words =
+        Words { source: &named, target: &target(), elsewhere: Some(&elsewhere), begun, detail };
+    words.tell(contradiction)
+}
+
+samples! { stages, Stage,
+    Stage::Sealed => [Stage::Sealed],
+    Stage::Tombstone => [Stage::Tombstone],
+    Stage::Final => [Stage::Final],
+    Stage::Restoring => [Stage::Restoring],
+    Stage::Reclaimed => [Stage::Reclaimed],
+}
+
+/// The lines of a marker that are for a person.
+fn heading(stage: Stage, was: Was, is_plain: bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let plan =
+        Plan::builder("app").source("accounts", at("accounts"), SourceBuilder::every_keyspace);
+    let plan = plan.target(at("app.sqlite")).build().unwrap();
+    let places = Places::new(&plan, Access::LookOnly).unwrap();
+    let name = "accounts".to_owned();
+    let sources = vec![SourceNamed { name, path: at("accounts").display().to_string() }];
+    let marker = Marker::new(
+        stage,
+        "app",
+        Run { id: MigrationId(7), attempt: 3 },
+        "accounts",
+        was,
+        sources,
+        &at("app.sqlite").display().to_string(),
+        "2026-01-02T03:04:05Z".into(),
+        None,
+        is_plain,
+    );
+    let text = String::from_utf8(marker.encode(&hints(&places, &marker)).unwrap()).unwrap();
+    let (heading, _) = text.split_once("\n{").unwrap();
+    heading.replace(folder.path().to_str().unwrap(), "/data") + "\n"
+}
+
+fn all_texts() -> String {
+    let mut text = String::from("# Causes\n\n");
+    for cause in causes() {
+        writeln!(text, "{cause}").unwrap();
+    }
+    text += "\n# Errors\n\n";
+    for error in errors() {
+        writeln!(text, "{error}").unwrap();
+    }
+    text += "\n# Contradictions\n\n";
+    for contradiction in contradictions() {
+        writeln!(text, "{contradiction:?}: {}", tell(true, contradiction)).unwrap();
+    }
+    let before = Contradiction::TwoStores(0);
+    writeln!(text, "{before:?}, where nothing has begun: {}", tell(false, before)).unwrap();
+    text += "\n# Markers\n\n";
+    let stages = stages().into_iter().map(|stage| (stage, Was::Directory, true));
+    let others = [(Stage::Sealed, Was::Nothing, true), (Stage::Sealed, Was::Directory, false)];
+    for (stage, was, is_plain) in stages.chain(others) {
+        writeln!(text, "{}", heading(stage, was, is_plain)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_text_of_every_error_and_of_every_marker_is_what_is_committed() {
+    pinned_at("src/error/texts.txt", &all_texts(), include_str!("texts.txt"));
+}
+
+/// Whether a text names a thing that a person can go and look at.
+fn says_where(text: &str) -> bool {
+    ["/data/", "source 'accounts'", "the plan"].iter().any(|place| text.contains(place))
+}
+
+#[test]
+fn every_error_is_one_sentence_that_says_what_where_and_what_next() {
+    let causes = causes().into_iter().map(Error::Refused);
+    let told = contradictions().into_iter().flat_map(|c| [tell(true, c), tell(false, c)]);
+    let told = told.map(|told| Error::Contradiction(Box::new(told)));
+    let mut without_place = Vec::new();
+    for error in causes.chain(errors()).chain(told) {
+        let text = error.to_string();
+        assert!(
+            text.starts_with(|c: char| !c.is_uppercase()) || text.starts_with("SQLite"),
+            "{text}"
+        );
+        assert!(!text.contains('\n') && !text.ends_with(['.', ';', ' ']), "{text}");
+        let (what, next) = text.rsplit_once("; ").unwrap_or_else(|| panic!("no next step: {text}"));
+        assert!(!what.is_empty() && next.contains(' '), "{text}");
+        if !says_where(&text) {
+            without_place.push(text);
+        }
+    }
+    // It stopped because it was asked to, and nowhere in particular.
+    assert_eq!(without_place, [Cause::Cancelled.to_string()]);
+}
