@@ -79,14 +79,14 @@ impl Driver {
                 .map_err(|cause| stopped(changed, "look", cause))?;
             let step = next(&seen.observation, intent, &session)
                 .map_err(|refusal| self.not_allowed(&seen, refusal, changed))?;
-            let is_cancellable =
-                matches!(intent, Intent::Begin(_) | Intent::Prepare | Intent::Copy);
-            if is_cancellable && !matches!(step, Step::Done(_)) && observer.cancelled() {
-                return Err(stopped(changed, Self::name(step), Cause::Cancelled));
-            }
             fault::taking(&seen.observation, intent, &session, step);
             if let Step::Done(state) = step {
                 return Ok(state);
+            }
+            let is_cancellable =
+                matches!(intent, Intent::Begin(_) | Intent::Prepare | Intent::Copy);
+            if is_cancellable && observer.cancelled() {
+                return Err(stopped(changed, Self::name(step), Cause::Cancelled));
             }
             if step == Step::GiveUp {
                 let cause = several(failures);

@@ -54,6 +54,7 @@ pub enum Error {
 /// A contradiction, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {next}")]
+#[non_exhaustive]
 pub struct Contradicted {
     /// The typed contradiction.
     pub contradiction: Contradiction,
@@ -70,6 +71,7 @@ pub struct Contradicted {
      {expected_pairs} pairs expected and {found_pairs} found{}; {next}",
     if expected_pairs == found_pairs { ", with other content" } else { "" }
 )]
+#[non_exhaustive]
 pub struct Mismatch {
     /// The source's name.
     pub source_name: String,

@@ -25,7 +25,7 @@ pub enum Strike {
     Kill { step: usize, point: usize },
     /// An I/O error there, once.
     Fail { step: usize, point: usize },
-    /// The observer asks to stop after so many chunks.
+    /// The observer asks to stop after so many chunks: in the copy, or before the next step.
     Cancel { chunks: usize },
 }
 
@@ -261,9 +261,10 @@ impl Following<'_> {
             self.stop(&walk, walk.world.clone(), step);
             return;
         };
-        let cancels = matches!(self.call.strike, Some(Strike::Cancel { .. })) && step == Step::Copy;
-        let strikes = self.strikes(self.at + 1) || cancels;
-        if strikes {
+        let cancels = matches!(self.call.strike, Some(Strike::Cancel { .. }));
+        let strikes = self.strikes(self.at + 1) || (cancels && step == Step::Copy);
+        let asks = matches!(walk.intent, Intent::Begin(_) | Intent::Prepare | Intent::Copy);
+        if strikes || (cancels && asks) {
             self.struck(&walk, step, after);
         }
         for change in changes {
@@ -306,19 +307,18 @@ impl Following<'_> {
         for world in worlds {
             self.stop(walk, world, step);
         }
-        if !self.fails() {
-            return;
-        }
         // Every tombstone is tried.
-        if let (Step::Mark { source, stage: Stage::Tombstone, .. }, Intent::Finish) =
-            (step, walk.intent)
+        if self.fails()
+            && let (Step::Mark { source, stage: Stage::Tombstone, .. }, Intent::Finish) =
+                (step, walk.intent)
         {
             let mut skipped = walk.clone();
             skipped.session.failed.insert(source);
             after.push(skipped);
         }
-        // A migration that can't begin is taken back.
-        if matches!(walk.intent, Intent::Begin(_)) {
+        // A migration that can't begin, or is not to, is taken back.
+        let is_killed = matches!(self.call.strike, Some(Strike::Kill { .. }));
+        if matches!(walk.intent, Intent::Begin(_)) && !is_killed {
             let session = Session::default();
             let intent = Intent::Abort;
             after.push(Walk { intent, session, taking_back: true, ..walk.clone() });

@@ -192,7 +192,10 @@ fn fits(before: &World, call: Call, outcome: &Outcome, told: &str) -> bool {
         (End::Told(expected), _) => told == format!("{expected:?}"),
         (End::TakenBack, _) => told == "Refused" && unchanged(),
         (End::Stopped(_), Some(Strike::Kill { .. })) => told == "Killed",
-        (End::Stopped(_), Some(Strike::Cancel { .. })) => told == "Interrupted",
+        // A verification that is not begun has changed nothing.
+        (End::Stopped(step), Some(Strike::Cancel { .. })) => {
+            told == "Interrupted" || step == Some(Step::Verify) && told == "Refused" && unchanged()
+        }
         (End::Stopped(step), Some(Strike::Fail { .. })) => match told {
             "Interrupted" => step.is_some(),
             "OutcomeUnknown" => step.is_some_and(transacts),

@@ -12,7 +12,7 @@ use std::process::Command;
 fn refused_on_kv(folder: &Path, store: &str) {
     let said = refused(folder, &KV);
     let begin = format!("litd: {store} at {}: ", folder.join(store).display());
-    assert!(said.starts_with(&begin) && said.contains("is in SQL"), "{said}");
+    assert!(said.starts_with(&begin) && said.contains("is in the SQL database"), "{said}");
 }
 
 fn old_build(folder: &Path) -> String {

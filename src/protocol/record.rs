@@ -205,6 +205,14 @@ impl Record {
                 return Err(DecodeError::new("pairs are in quarantine, and no table for them"));
             }
         }
+        let sum = |count: fn(&KeyspaceRecorded) -> u64| {
+            record.keyspaces.iter().map(count).try_fold(0_u64, u64::checked_add)
+        };
+        if sum(|keyspace| keyspace.pairs).and(sum(|keyspace| keyspace.bytes)).is_none() {
+            return Err(DecodeError::new(
+                "its keyspaces have more pairs or bytes than there can be",
+            ));
+        }
         Ok(record)
     }
 }
@@ -277,6 +285,25 @@ mod tests {
         assert_eq!(error, "more pairs are in quarantine than were read");
         let error = decoded(1, &quarantine_name("other")).unwrap_err().to_string();
         assert_eq!(error, "pairs are in quarantine, and no table for them");
+    }
+
+    /// Whoever adds them up need not look out.
+    #[test]
+    fn a_record_is_refused_whose_sums_overflow_though_the_checksum_is_right() {
+        for change in
+            [(|keyspace| keyspace.pairs = u64::MAX) as fn(&mut KeyspaceRecorded), |keyspace| {
+                keyspace.bytes = u64::MAX;
+            }]
+        {
+            let mut record = sample();
+            let mut large = record.keyspaces[0].clone();
+            change(&mut large);
+            record.keyspaces = vec![large];
+            Record::decode(record.encode().unwrap().as_bytes()).unwrap();
+            record.keyspaces.push(sample().keyspaces.remove(0));
+            let error = Record::decode(record.encode().unwrap().as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("more pairs or bytes"), "{error}");
+        }
     }
 
     #[test]
