@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Enough chunks for a person to press a key.
 const PAIRS: u32 = 6_000;
@@ -36,7 +36,7 @@ impl Slow {
     }
 
     fn command(&self, verb: &[&str]) -> Command {
-        let mut command = Command::new(COMMAND);
+        let mut command = at_a_terminal(COMMAND);
         command.args(verb).arg("--plan").arg(self.path("plan.toml")).stdin(Stdio::null());
         command
     }
@@ -52,6 +52,14 @@ impl Slow {
     fn sqlite(&self, statements: &str) {
         crate::daemon::sqlite(&self.path("target.sqlite"), statements);
     }
+}
+
+/// A program as a person starts it: whoever started the tests may ignore signals, as nohup does, and
+/// programs inherit that.
+fn at_a_terminal(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,TERM,HUP", program]);
+    command
 }
 
 fn pairs(count: u32) -> Pairs {
@@ -72,7 +80,9 @@ fn wait_for_handler(process: &Child, signal: Signal) {
         let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
         mask >> (signal.as_raw() - 1) & 1 == 1
     };
+    let begun = Instant::now();
     while !is_caught() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "it never handles {signal:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -233,7 +243,7 @@ fn a_signal_before_the_yes_ends_it_and_nothing_was_changed() {
     let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let line = format!("{COMMAND} {}", line.join(" "));
     let typescript = tempfile::NamedTempFile::new().expect("a file");
-    let mut process = Command::new("script")
+    let mut process = at_a_terminal("script")
         .args(["-qec", &line])
         .arg(typescript.path())
         .stdin(Stdio::piped())
