@@ -77,6 +77,13 @@ fn i5_a_rerun_that_is_refused_puts_the_second_lock_back() {
     );
 }
 
+/// Before its first step nothing is changed, and it is told so. The table once knew of no cancel there
+/// but one that stops a process part-way.
+#[test]
+fn i7_a_migration_that_is_cancelled_before_its_first_step_is_refused() {
+    agree(Faults::PowerCuts, &[call(Act::Sql, Some(Strike::Cancel { chunks: 0 }))]);
+}
+
 /// That the table accepts a trace says something: it accepts no other.
 #[test]
 fn a_trace_in_which_a_step_is_left_out_or_made_too_early_is_not_accepted() {
