@@ -229,7 +229,8 @@ impl Driver {
     }
 }
 
-fn several(mut causes: Vec<Cause>) -> Cause {
+/// All of `causes` as one.
+pub(crate) fn several(mut causes: Vec<Cause>) -> Cause {
     match causes.pop() {
         Some(only) if causes.is_empty() => only,
         Some(last) => {
@@ -264,6 +265,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::PairRefused { .. }
         | Cause::CheckRefused { .. }
         | Cause::QuarantineFull { .. }
+        | Cause::PairsRefused { .. }
         | Cause::TargetAltered { .. }
         | Cause::ChangedUnderneath(_)
         | Cause::RecordChanged(_)

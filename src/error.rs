@@ -87,6 +87,19 @@ pub struct Mismatch {
     pub next: String,
 }
 
+/// A pair that a mapping refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{keyspace}/{key}: {reason}")]
+#[non_exhaustive]
+pub struct RefusedPair {
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// The key's first bytes, in hex digits.
+    pub key: String,
+    /// The mapping's words.
+    pub reason: String,
+}
+
 /// What went wrong, without regard to how far the call had come.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -284,6 +297,21 @@ pub enum Cause {
         /// The table that they are in.
         table: String,
     },
+    /// A rehearsal tried every pair, and mappings refused more than the plan lets into quarantine.
+    #[error(
+        "{refused} {} of source '{name}' can't be mapped, and the plan lets {budget} into quarantine: {}; mend them or the mapping, or allow more, then rehearse again",
+        if *refused == 1 { "pair" } else { "pairs" }, shown_first(.first, *.refused)
+    )]
+    PairsRefused {
+        /// The source's name.
+        name: String,
+        /// Pairs of the source that were refused.
+        refused: u64,
+        /// Pairs of it that the plan lets into quarantine.
+        budget: u64,
+        /// The first of them, by keyspace and key: at most 20.
+        first: Vec<RefusedPair>,
+    },
     /// The target's tables or fence are not as the migration left them.
     #[error("table '{table}' in {} was changed by somebody else during the migration; {next}", .path.display())]
     TargetAltered {
@@ -385,6 +413,15 @@ impl Cause {
         let path = path.to_owned();
         move |errno| Self::Io { what, path, source: errno.into() }
     }
+}
+
+fn shown_first(first: &[RefusedPair], refused: u64) -> String {
+    let mut shown: Vec<String> = first.iter().map(ToString::to_string).collect();
+    let more = refused.saturating_sub(u64::try_from(first.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join("; ")
 }
 
 fn listed(sources: &[(String, PathBuf)]) -> String {

@@ -36,7 +36,7 @@ mod stores;
 pub use copy::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
 #[cfg(feature = "typed")]
 pub use copy::{Pair, Typed, codec};
-pub use error::{Cause, Error, Failed};
+pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,

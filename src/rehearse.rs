@@ -1,9 +1,9 @@
 //! The rehearsal: all that a migration does before its commit point, into a database that is thrown
 //! away.
 
-use crate::copy::copy;
+use crate::copy::{Job, Rows, copy, first_refused};
 use crate::disk;
-use crate::driver::{Driver, new_id};
+use crate::driver::{Driver, new_id, several};
 use crate::error::{Cause, Error, Mismatch, not_from};
 use crate::observer::{Observer, Progress};
 use crate::plan::Plan;
@@ -14,6 +14,9 @@ use crate::sql::{Access, StepError, Target, TargetLook, Throwaway};
 use crate::stores::Opened;
 use serde::Serialize;
 use std::time::{Duration, Instant};
+
+/// So many refused pairs of a source are told; of the others, how many.
+const REFUSED_SHOWN_MAX: u32 = 20;
 
 /// What a rehearsal has found: a migration of the stores as they are would come to its commit point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,8 +68,10 @@ impl Plan {
     /// # Errors
     ///
     /// The first that a migration would stop at: [`Error::Refused`] with the cause that it would have,
-    /// [`Cause::PairRefused`] and [`Cause::CheckRefused`] among them, or [`Error::Verification`]. And
-    /// [`Cause::State`] where a migration has begun.
+    /// [`Cause::CheckRefused`] among them, or [`Error::Verification`]. Where that is a pair, all others
+    /// are tried too, as if each that is refused went into quarantine: [`Cause::PairsRefused`] for each
+    /// source that has more of them than the plan lets into it. And [`Cause::State`] where a migration
+    /// has begun.
     pub fn rehearse(&self, observer: &mut dyn Observer) -> Result<Rehearsal, Error> {
         let began = Instant::now();
         let driver = Driver::new(self)?;
@@ -134,13 +139,68 @@ impl Driver {
         let record = record_in(target, plan)?;
         let jobs = self.jobs(opened, &record)?;
         let copying = target.copying(plan.name(), run)?;
-        let middles = copy(copying, &jobs, plan.inner.chunk_bytes, observer)?;
+        let middles = match copy(copying, &jobs, plan.inner.chunk_bytes, observer) {
+            Err(StepError::Failed(
+                cause @ (Cause::PairRefused { .. } | Cause::QuarantineFull { .. }),
+            )) => {
+                return Err(self.all_refused(target, run, jobs, cause, observer).into());
+            }
+            copied => copied?,
+        };
         let record = record_in(target, plan)?;
         self.verify_in(target, &record, &middles, observer)?;
         if let Some(check) = &plan.inner.check {
             check.ask(target)?;
         }
         Ok(record)
+    }
+
+    /// Goes on behind the pair that is `first` refused, with room for all in quarantine, and returns
+    /// what a person has to mend: `first` alone, where one can't go there.
+    fn all_refused(
+        &self,
+        target: &Target,
+        run: Run,
+        mut jobs: Vec<Job<'_>>,
+        first: Cause,
+        observer: &mut dyn Observer,
+    ) -> Cause {
+        let plan = &self.places.plan;
+        for job in &mut jobs {
+            job.quarantine = u64::MAX;
+        }
+        let copied = target
+            .copying(plan.name(), run)
+            .map_err(StepError::from)
+            .and_then(|copying| copy(copying, &jobs, plan.inner.chunk_bytes, observer));
+        let causes = match copied {
+            Ok(_) => self.over_budget(target).unwrap_or_default(),
+            Err(StepError::Failed(Cause::Cancelled)) => return Cause::Cancelled,
+            Err(_) => Vec::new(),
+        };
+        if causes.is_empty() { first } else { several(causes) }
+    }
+
+    /// The sources of which more pairs are in quarantine than the plan lets there.
+    fn over_budget(&self, target: &Target) -> Result<Vec<Cause>, Cause> {
+        let plan = &self.places.plan;
+        let record = record_in(target, plan)?;
+        let reader = target.reader()?;
+        let mut causes = Vec::new();
+        for source in &plan.inner.sources {
+            let refused = record.quarantined(&source.name);
+            let table = record.quarantine().filter(|_| refused > source.quarantine);
+            let Some(table) = table else { continue };
+            let first =
+                first_refused(&Rows::new(&reader), &table.name, &source.name, REFUSED_SHOWN_MAX);
+            causes.push(Cause::PairsRefused {
+                name: source.name.clone(),
+                refused,
+                budget: source.quarantine,
+                first: first.unwrap_or_default(),
+            });
+        }
+        Ok(causes)
     }
 
     /// There must be room for a copy of what the target holds, too.

@@ -7,7 +7,9 @@ use crate::daemon::{Daemon, StopAfter, fresh_handle, settle, sqlite};
 use crate::refusals::Mount;
 use crate::refusals::disk_space::compressed_stores;
 use cutover::fault::{Fault, arm, passed};
-use cutover::{Cause, Error, Mapping, MappingError, Plan, Rehearsal, Rows, Table, Visit};
+use cutover::{
+    Cause, Error, Mapping, MappingError, Plan, Rehearsal, Rows, SourceBuilder, Table, Visit,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,8 +101,17 @@ impl Mapping for LooksUp {
 }
 
 fn looking_up(folder: &Path) -> Plan {
-    let plan = Plan::builder("small").source("accounts", folder.join("accounts"), |s| {
-        s.table("first", LooksUp).leave_out("second")
+    looking_up_with(folder, |s| s, 1 << 20)
+}
+
+fn looking_up_with(
+    folder: &Path,
+    with: impl FnOnce(SourceBuilder) -> SourceBuilder,
+    chunk_bytes: usize,
+) -> Plan {
+    let plan = Plan::builder("small").chunk_bytes(chunk_bytes);
+    let plan = plan.source("accounts", folder.join("accounts"), |s| {
+        with(s.table("first", LooksUp).leave_out("second"))
     });
     plan.target(folder.join("target.sqlite")).build().expect("a plan")
 }
@@ -138,14 +149,114 @@ fn a_target_in_wal_that_another_program_has_open_is_rehearsed_with_what_it_holds
     assert_eq!(rows, 20);
 }
 
+/// Source, number, budget, and the pairs that are told.
+fn pairs_refused(cause: &Cause) -> (&str, u64, u64, Vec<String>) {
+    let Cause::PairsRefused { name, refused, budget, first, .. } = cause else {
+        panic!("{cause:?}")
+    };
+    (name, *refused, *budget, first.iter().map(ToString::to_string).collect())
+}
+
 #[test]
-fn a_rehearsal_finds_a_pair_that_is_refused() {
+fn a_rehearsal_tells_every_pair_that_is_refused() {
     let daemon = Daemon::fresh();
     owners(&daemon, "delete", 15);
+    let told: Vec<String> =
+        (0x10..=0x13).map(|id| format!("first/01{id:02x}: it has no owner")).collect();
+    // In one chunk, and in one for each few pairs.
+    for chunk_bytes in [64, 1 << 20] {
+        for budget in [0, 1, 3] {
+            let plan = looking_up_with(daemon.path(), |s| s.quarantine(budget), chunk_bytes);
+            let cause = refused(daemon.path(), &plan);
+            assert_eq!(pairs_refused(&cause), ("accounts", 4, budget, told.clone()));
+        }
+        let plan = looking_up_with(daemon.path(), |s| s.quarantine(4), chunk_bytes);
+        let found = rehearsed(daemon.path(), &plan).expect("nothing stops it");
+        assert_eq!((found.keyspaces[0].pairs, found.keyspaces[0].quarantined), (20, 4));
+    }
+    let cause = refused(daemon.path(), &looking_up(daemon.path()));
+    assert!(
+        cause.to_string().starts_with(
+            "4 pairs of source 'accounts' can't be mapped, and the plan lets 0 into quarantine: \
+             first/0110: it has no owner; first/0111: it has no owner; "
+        ),
+        "{cause}"
+    );
+}
+
+#[test]
+fn a_rehearsal_tells_the_first_refused_pairs_of_each_source_and_how_many_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut plan = Plan::builder("small");
+    for source in ["accounts", "sessions"] {
+        let pairs = (0..30).map(|id| (vec![1, id], b"x".to_vec())).collect();
+        write_store(&folder.path().join(source), &[("first".to_owned(), pairs)].into());
+        let table = format!("mapped_{source}");
+        plan = plan
+            .source(source, folder.path().join(source), |s| s.table("first", RefusesAll(table)));
+    }
+    settle(folder.path());
+    let plan = plan.target(folder.path().join("target.sqlite")).build().expect("a plan");
+    let cause = refused(folder.path(), &plan);
+    let Cause::Several(causes) = &cause else { panic!("{cause:?}") };
+    for (cause, source) in causes.iter().zip(["accounts", "sessions"]) {
+        let (name, refused, budget, told) = pairs_refused(cause);
+        assert_eq!((name, refused, budget, told.len()), (source, 30, 0, 20));
+        assert_eq!(told[19], "first/0113: never");
+        assert!(cause.to_string().contains("; first/0113: never; and 10 more; mend"), "{cause}");
+    }
+}
+
+/// It refuses every pair.
+struct RefusesAll(String);
+
+impl Mapping for RefusesAll {
+    fn name(&self) -> &'static str {
+        "refuses all"
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        vec![Table::new(&self.0, format!("CREATE TABLE {} (key BLOB) STRICT", self.0))]
+    }
+
+    fn write(&self, _: &Rows<'_>, _: &[u8], _: &[u8]) -> Result<(), MappingError> {
+        Err(MappingError::Refused("never".into()))
+    }
+
+    fn read_back(&self, _: &Rows<'_>, _: &mut Visit<'_>) -> Result<(), MappingError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_rehearsal_that_can_not_go_on_behind_a_refused_pair_tells_that_one() {
+    let daemon = Daemon::fresh();
+    owners(&daemon, "delete", 15);
+    daemon.sqlite("CREATE TABLE cutover_quarantine_small (x)");
     let cause = refused(daemon.path(), &looking_up(daemon.path()));
     let Cause::PairRefused { name, keyspace, key, reason } = &cause else { panic!("{cause:?}") };
     let told = [name.as_str(), keyspace, key, reason];
     assert_eq!(told, ["accounts", "first", "0110", "it has no owner"]);
+}
+
+#[test]
+fn a_rehearsal_that_is_cancelled_behind_a_refused_pair_is_told_as_that() {
+    struct Stops(u32);
+    impl cutover::Observer for Stops {
+        fn progress(&mut self, _: &cutover::Progress) {
+            self.0 += 1;
+        }
+        fn cancelled(&self) -> bool {
+            self.0 > 8
+        }
+    }
+    let daemon = Daemon::fresh();
+    owners(&daemon, "delete", 5);
+    let plan = looking_up_with(daemon.path(), |s| s, 1);
+    let before = snapshot(daemon.path());
+    let error = plan.rehearse(&mut Stops(0)).expect_err("it is cancelled");
+    assert!(matches!(error, Error::Refused(Cause::Cancelled)), "{error:?}");
+    unchanged(daemon.path(), &before);
 }
 
 #[test]

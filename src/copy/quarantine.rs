@@ -2,7 +2,8 @@
 //! allows it; read = written + quarantined (I-2).
 
 use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
-use super::run::Job;
+use super::run::{Job, shown};
+use crate::error::RefusedPair;
 use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, Record, quarantine_name};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,26 @@ pub(crate) fn table(plan: &str) -> Table {
         quote(&name)
     );
     Table::new(name, create)
+}
+
+/// The first pairs of `source` in quarantine, by keyspace and key, `pairs_max` of them at most.
+pub(crate) fn first_refused(
+    rows: &Rows<'_>,
+    table: &str,
+    source: &str,
+    pairs_max: u32,
+) -> Result<Vec<RefusedPair>, MappingError> {
+    let select = format!(
+        "SELECT keyspace, key, reason FROM {} WHERE source = ?1 ORDER BY keyspace, key LIMIT ?2",
+        quote(table)
+    );
+    let mut first = Vec::new();
+    rows.query_each(&select, (source, pairs_max), |row| {
+        let key: Vec<u8> = row.get(1)?;
+        first.push(RefusedPair { keyspace: row.get(0)?, key: shown(&key), reason: row.get(2)? });
+        Ok(())
+    })?;
+    Ok(first)
 }
 
 /// Where refused pairs go, and how many more may.

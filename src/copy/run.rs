@@ -209,7 +209,7 @@ fn quarantine_full(job: &Job<'_>, record: &Record, key: &[u8], reason: String) -
     }
 }
 
-fn shown(key: &[u8]) -> String {
+pub(super) fn shown(key: &[u8]) -> String {
     match key.get(..KEY_BYTES_SHOWN) {
         Some(start) if key.len() > KEY_BYTES_SHOWN => {
             format!("{}... ({} bytes)", hex::encode(start), key.len())

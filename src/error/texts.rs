@@ -1,7 +1,7 @@
 //! The text of every error and of every marker, committed in `texts.txt` and read as a diff: each
 //! says what, where, and what next.
 
-use super::{Cause, Contradicted, Contradiction, Error, Mismatch, Words, not_from};
+use super::{Cause, Contradicted, Contradiction, Error, Mismatch, RefusedPair, Words, not_from};
 use crate::hints::hints;
 use crate::look::Places;
 use crate::plan::{Plan, SourceBuilder};
@@ -119,6 +119,15 @@ samples! { causes, Cause,
         reason: "no such account".into(),
         quarantined: 3,
         table: "cutover_quarantine_litd".into(),
+    }],
+    Cause::PairsRefused { .. } => [Cause::PairsRefused {
+        name: "accounts".into(),
+        refused: 3,
+        budget: 0,
+        first: vec![
+            RefusedPair { keyspace: "first".into(), key: "0007".into(), reason: "no account number".into() },
+            RefusedPair { keyspace: "first".into(), key: "0009".into(), reason: "no account number".into() },
+        ],
     }],
     Cause::CheckRefused { .. } => [Cause::CheckRefused { path: target(), reason: "an account is gone".into() }],
     Cause::TargetAltered { .. } => [Cause::TargetAltered {
