@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::common::SOURCES;
+use cutover::{Mapping, MappingError, Rows, Table, Visit};
 
 #[test]
 fn a_target_that_is_no_database_is_refused() {
@@ -57,6 +58,66 @@ fn a_table_that_the_plan_would_write_must_be_empty_and_a_table() {
             &["table 'accounts_first' in", words, "give the keyspace another table"],
         );
     }
+}
+
+/// Blobs in a table of one's own definition.
+struct Defined(&'static str);
+
+impl Mapping for Defined {
+    fn name(&self) -> &'static str {
+        "defined"
+    }
+    fn tables(&self) -> Vec<Table> {
+        vec![Table::new("t", self.0)]
+    }
+    fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
+        rows.execute("INSERT INTO t VALUES (?1, ?2)", (key, value)).map(drop)
+    }
+    fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
+        rows.query_each("SELECT * FROM t", [], |row| {
+            visit(&row.get::<_, Vec<u8>>(0)?, &row.get::<_, Vec<u8>>(1)?)
+        })
+    }
+}
+
+#[test]
+fn a_table_s_definition_is_tried_before_anything_is_changed() {
+    let something_else = "its definition creates something else";
+    for (create, words) in [
+        ("CREATE TABLE t (key, key)", "its definition is refused: duplicate column name: key"),
+        ("CREATE TABLE t (key,, value)", "its definition is refused: near"),
+        ("CREATE TABLE t AS SELECT * FROM nowhere", "no such table: nowhere"),
+        ("CREATE TABLE IF NOT EXISTS old (key, value)", something_else),
+        ("CREATE TABLE other (key, value)", something_else),
+        ("CREATE VIEW v AS SELECT 1", something_else),
+        ("CREATE TEMP TABLE t (key, value)", something_else),
+    ] {
+        // A target that is there, and one that is not.
+        for before in ["CREATE TABLE old (key, value)", ""] {
+            let daemon = Daemon::fresh();
+            if !before.is_empty() {
+                daemon.sqlite(before);
+            }
+            let plan = defined(&daemon, create);
+            let is_table = |c: &Cause| matches!(c, Cause::Table { .. });
+            refused(daemon.path(), &plan, is_table, &["table 't' in", words]);
+        }
+    }
+    // It may lean on what the target holds.
+    let daemon = Daemon::fresh();
+    daemon.sqlite(
+        "CREATE TABLE old (key, value); CREATE VIEW shown AS SELECT * FROM old;
+         CREATE VIRTUAL TABLE notes USING fts5(text)",
+    );
+    let plan = defined(&daemon, "CREATE TABLE t AS SELECT * FROM shown");
+    drop(cutover::sql(&plan, &mut ()).expect("SQL"));
+}
+
+fn defined(daemon: &Daemon, create: &'static str) -> Plan {
+    let plan = Plan::builder("small").source("accounts", daemon.at("accounts"), |s| {
+        s.table("first", Defined(create)).leave_out("second")
+    });
+    plan.target(daemon.at("target.sqlite")).build().expect("a plan")
 }
 
 #[test]

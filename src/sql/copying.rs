@@ -2,7 +2,7 @@
 //! back, all or nothing (I-1, I-2).
 
 use super::connection::{self, StepError, engine, transact};
-use super::target::{NOT_OURS, Target, check_tables};
+use super::target::{NOT_OURS, Target, check_tables, define};
 use super::{fence, index, record};
 use crate::copy::{Rows, Table, quarantine_table};
 use crate::error::Cause;
@@ -121,7 +121,6 @@ impl Target {
         plan: &str,
         table: &Table,
     ) -> Result<TableRecorded, Cause> {
-        let failed = engine("create a table in", &self.path);
         let unusable = |reason: String| Cause::Table {
             path: self.path.clone(),
             table: table.name.clone(),
@@ -135,20 +134,7 @@ impl Target {
             return Err(unusable(NOT_OURS.to_owned()));
         }
         if created {
-            let count = || -> rusqlite::Result<i64> {
-                connection.query_one(
-                    "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL",
-                    [],
-                    |row| row.get(0),
-                )
-            };
-            let before = count().map_err(&failed)?;
-            connection
-                .execute(&table.create, [])
-                .map_err(|error| unusable(format!("its definition is refused: {error}")))?;
-            if schema(connection)?.is_empty() || count().map_err(&failed)? != before + 1 {
-                return Err(unusable("its definition creates something else".to_owned()));
-            }
+            define(connection, table).map_err(unusable)?;
         }
         fence::raise(connection, plan, &table.name)
             .map_err(|error| unusable(format!("it can't be fenced: {error}")))?;

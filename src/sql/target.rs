@@ -373,7 +373,42 @@ impl Target {
     }
 }
 
-/// Whether each table is absent, or empty, unclaimed and usable.
+/// Makes a table and nothing else; or why not, and then the transaction must come to nothing.
+pub(super) fn define(connection: &Connection, table: &Table) -> Result<(), String> {
+    let refused = |error: rusqlite::Error| format!("its definition is refused: {error}");
+    let count = || -> rusqlite::Result<i64> {
+        let own = "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL";
+        connection.query_one(own, [], |row| row.get(0))
+    };
+    let before = count().map_err(refused)?;
+    connection.execute(&table.create, []).map_err(refused)?;
+    let made = fence::schema(connection, &table.name).map_err(refused)?;
+    if made.is_empty() || count().map_err(refused)? != before + 1 {
+        return Err("its definition creates something else".to_owned());
+    }
+    Ok(())
+}
+
+/// A database in memory with the tables and views of another, all of them empty: there a definition
+/// can be tried. What needs a module or a function of somebody's own is not in it.
+fn stand_in(connection: &Connection) -> rusqlite::Result<Connection> {
+    let empty = Connection::open_in_memory()?;
+    let mut schema = connection.prepare(
+        "SELECT sql FROM sqlite_schema
+         WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid",
+    )?;
+    let mut definitions = schema.query([])?;
+    while let Some(row) = definitions.next()? {
+        if let Ok(sql) = row.get_ref(0)?.as_str() {
+            let _ = empty.execute(sql, []);
+        }
+    }
+    drop(definitions);
+    drop(schema);
+    Ok(empty)
+}
+
+/// Whether each table is absent, and its definition makes it, or empty, unclaimed and usable.
 pub(super) fn check_tables(
     connection: &Connection,
     path: &Path,
@@ -396,6 +431,7 @@ pub(super) fn check_tables(
             Row::None | Row::Unreadable(_) => {}
         }
     }
+    let stand_in = stand_in(connection).map_err(&failed)?;
     for table in tables {
         let name = table.name.as_str();
         if let Some((_, other)) = claimed.iter().find(|(t, _)| t.eq_ignore_ascii_case(name)) {
@@ -416,7 +452,11 @@ pub(super) fn check_tables(
             .optional()
             .map_err(&failed)?;
         match kind.as_deref() {
-            None => {}
+            None => {
+                if let Err(reason) = define(&stand_in, table) {
+                    return refuse(name, reason);
+                }
+            }
             Some(_) if *table == quarantine_table(plan) => {
                 return refuse(name, NOT_OURS.to_owned());
             }
