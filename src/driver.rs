@@ -266,6 +266,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::CheckRefused { .. }
         | Cause::QuarantineFull { .. }
         | Cause::PairsRefused { .. }
+        | Cause::RowRefused { .. }
         | Cause::TargetAltered { .. }
         | Cause::ChangedUnderneath(_)
         | Cause::RecordChanged(_)

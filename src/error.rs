@@ -271,6 +271,21 @@ pub enum Cause {
         /// The mapping's words.
         reason: String,
     },
+    /// A mapping can't make a pair again of a row.
+    #[error(
+        "a row of keyspace '{keyspace}' of source '{name}' in {} can't be read back: {reason}; mend the mapping or the row, then run this again, or before the commit point abort",
+        .path.display()
+    )]
+    RowRefused {
+        /// The source's name.
+        name: String,
+        /// The keyspace's name.
+        keyspace: String,
+        /// The target.
+        path: PathBuf,
+        /// The mapping's words.
+        reason: String,
+    },
     /// The daemon's own check of what was copied said no.
     #[error("the daemon's own check of {} says: {reason}; mend what it found, or the check, then run this again, or abort", .path.display())]
     CheckRefused {

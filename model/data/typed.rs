@@ -181,6 +181,21 @@ fn i2_structs_become_columns_that_refer_to_each_other_and_verify() {
     assert_eq!((mismatch.source_name.as_str(), mismatch.found_pairs), ("accounts", 3));
 }
 
+#[test]
+fn a_row_that_can_not_be_made_a_pair_again_is_told_with_its_keyspace_and_the_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path(), ("eve", 2));
+    let plan = plan(folder.path());
+    drop(cutover::sql(&plan, &mut ()).expect("SQL"));
+    let orphan = "PRAGMA foreign_keys = OFF; UPDATE session SET account = 99 WHERE uses = 0";
+    sqlite(&folder.path().join("target.sqlite"), orphan);
+    let error = verify(&plan).expect_err("it was changed");
+    let Error::Refused(Cause::RowRefused { name, keyspace, reason, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!([name, keyspace, reason], ["sessions", "s", "its account is gone"]);
+}
+
 /// Runs into a refusal, goes back, and finds the stores whole.
 fn refused(plan: &Plan, words: &[&str]) {
     let error = cutover::sql(plan, &mut ()).expect_err("it stops");

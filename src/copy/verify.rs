@@ -50,7 +50,7 @@ pub(crate) fn verify(
     let mut second = if in_parts { Some(target.reader()?) } else { None };
     let rows = Rows::new(&first);
     let kept = quarantine.map(|table| Kept::look(&rows, table)).transpose();
-    let kept = kept.map_err(|error| unread(target, error))?.unwrap_or_default();
+    let kept = kept.map_err(|error| unread(target, None, error))?.unwrap_or_default();
     let known: Vec<_> = copied.iter().map(|copied| copied.keyspace).collect();
     if let Some((source, keyspace, pairs)) = kept.stranger(&known) {
         return Err(mismatch(source, keyspace, QUARANTINE, 0, pairs));
@@ -73,7 +73,7 @@ pub(crate) fn verify(
                 })?;
                 Ok(found)
             })
-            .map_err(|error| unread(target, error))?;
+            .map_err(|error| unread(target, Some(keyspace), error))?;
         let (expected, in_quarantine) = (keyspace.quarantined, kept.of(keyspace));
         if in_quarantine != expected {
             let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
@@ -223,11 +223,22 @@ fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64)
     }))
 }
 
-fn unread(target: &Target, error: MappingError) -> StepError {
-    let (message, next) = match error {
-        MappingError::Refused(reason) => (reason, "mend the mapping and run this again, or abort"),
-        MappingError::Engine(reason) => (reason, "abort, or look at the disk and run this again"),
-        MappingError::Cancelled => return Cause::Cancelled.into(),
+fn unread(target: &Target, keyspace: Option<&KeyspaceRecorded>, error: MappingError) -> StepError {
+    let (message, next) = match (error, keyspace) {
+        (MappingError::Refused(reason), Some(keyspace)) => {
+            return Cause::RowRefused {
+                name: keyspace.source.clone(),
+                keyspace: keyspace.keyspace.clone(),
+                path: target.path.clone(),
+                reason,
+            }
+            .into();
+        }
+        (MappingError::Refused(reason), None) => (reason, "abort, or restore the table"),
+        (MappingError::Engine(reason), _) => {
+            (reason, "abort, or look at the disk and run this again")
+        }
+        (MappingError::Cancelled, _) => return Cause::Cancelled.into(),
     };
     let (what, path) = ("read back the rows in", target.path.clone());
     Cause::Engine { engine: "SQLite", what, path, message, next }.into()

@@ -129,6 +129,12 @@ samples! { causes, Cause,
             RefusedPair { keyspace: "first".into(), key: "0009".into(), reason: "no account number".into() },
         ],
     }],
+    Cause::RowRefused { .. } => [Cause::RowRefused {
+        name: "sessions".into(),
+        keyspace: "second".into(),
+        path: target(),
+        reason: "its account is gone".into(),
+    }],
     Cause::CheckRefused { .. } => [Cause::CheckRefused { path: target(), reason: "an account is gone".into() }],
     Cause::TargetAltered { .. } => [Cause::TargetAltered {
         path: target(),
