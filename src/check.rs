@@ -1,6 +1,6 @@
 //! The daemon's own check of what was copied: its last word before the commit point.
 
-use crate::error::Cause;
+use crate::error::{Cause, on_one_line};
 use crate::sql::Target;
 use rusqlite::Connection;
 use std::fmt;
@@ -34,8 +34,7 @@ impl Check {
         let connection = target.read_only()?;
         (self.0)(&connection).map_err(|reason| Cause::CheckRefused {
             path: target.path.clone(),
-            // A message is one line.
-            reason: reason.replace(char::is_control, " "),
+            reason: on_one_line(&reason),
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target};
 use crate::protocol::{Intent, MigrationId, NotAllowed, Session, Stage, State, Step, next};
-use crate::sql::{Access, StepError};
+use crate::sql::{Access, StepError, Throwaway};
 use crate::stores::Opened;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -185,9 +185,11 @@ impl Driver {
     }
 
     /// Finds out everything that would stop the migration before anything is changed, and keeps the
-    /// stores that stand open, with fjall's own locks.
+    /// stores that stand open, with fjall's own locks. No rehearsal comes behind it, so what a killed
+    /// one left is removed.
     fn preflight(&mut self) -> Result<(), Cause> {
         self.kept = survey(&self.places, &mut Err)?.stores;
+        Throwaway::tidy(&self.places.target);
         Ok(())
     }
 

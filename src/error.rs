@@ -67,8 +67,9 @@ pub struct Contradicted {
 /// A keyspace whose rows in the target are not its pairs in the source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "keyspace '{keyspace}' of source '{source_name}' does not match its rows in {side}: \
+    "keyspace '{}' of source '{source_name}' does not match its rows in {side}: \
      {expected_pairs} pairs expected and {found_pairs} found{}; {next}",
+    .keyspace.escape_debug(),
     if expected_pairs == found_pairs { ", with other content" } else { "" }
 )]
 #[non_exhaustive]
@@ -88,15 +89,15 @@ pub struct Mismatch {
 }
 
 /// A pair that a mapping refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{keyspace}/{key}: {reason}")]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[error("{}/{key}: {reason}", .keyspace.escape_debug())]
 #[non_exhaustive]
 pub struct RefusedPair {
     /// The keyspace's name.
     pub keyspace: String,
     /// The key's first bytes, in hex digits.
     pub key: String,
-    /// The mapping's words.
+    /// The mapping's words, on one line, at most 200 bytes of them.
     pub reason: String,
 }
 
@@ -205,7 +206,8 @@ pub enum Cause {
     },
     /// A keyspace is neither mapped nor left out.
     #[error(
-        "keyspace '{keyspace}' of source '{name}' is neither mapped nor left out; map it, or leave it out explicitly"
+        "keyspace '{}' of source '{name}' is neither mapped nor left out; map it, or leave it out explicitly",
+        .keyspace.escape_debug()
     )]
     KeyspaceUnmapped {
         /// The source's name.
@@ -259,7 +261,8 @@ pub enum Cause {
     InTheWay(PathBuf),
     /// A mapping refused a pair.
     #[error(
-        "the pair with key {key} in keyspace '{keyspace}' of source '{name}' can't be mapped: {reason}; mend the pair or the mapping, then run this again, or abort"
+        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; mend the pair or the mapping, then run this again, or abort",
+        .keyspace.escape_debug()
     )]
     PairRefused {
         /// The source's name.
@@ -273,8 +276,8 @@ pub enum Cause {
     },
     /// A mapping can't make a pair again of a row.
     #[error(
-        "a row of keyspace '{keyspace}' of source '{name}' in {} can't be read back: {reason}; mend the mapping or the row, then run this again, or before the commit point abort",
-        .path.display()
+        "a row of keyspace '{}' of source '{name}' in {} can't be read back: {reason}; mend the mapping or the row, then run this again, or before the commit point abort",
+        .keyspace.escape_debug(), .path.display()
     )]
     RowRefused {
         /// The source's name.
@@ -296,7 +299,8 @@ pub enum Cause {
     },
     /// A mapping refused a pair, and the plan lets no more into quarantine.
     #[error(
-        "the pair with key {key} in keyspace '{keyspace}' of source '{name}' can't be mapped: {reason}; {quarantined} pairs of the source are in quarantine already, in table '{table}', and the plan allows no more; look at them, mend the mapping or allow more, then run this again, or abort"
+        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; {quarantined} pairs of the source are in quarantine already, in table '{table}', and the plan allows no more; look at them, mend the mapping or allow more, then run this again, or abort",
+        .keyspace.escape_debug()
     )]
     QuarantineFull {
         /// The source's name.
@@ -324,7 +328,7 @@ pub enum Cause {
         refused: u64,
         /// Pairs of it that the plan lets into quarantine.
         budget: u64,
-        /// The first of them, by keyspace and key: at most 20.
+        /// The first of them, at most 20.
         first: Vec<RefusedPair>,
     },
     /// The target's tables or fence are not as the migration left them.
@@ -428,6 +432,11 @@ impl Cause {
         let path = path.to_owned();
         move |errno| Self::Io { what, path, source: errno.into() }
     }
+}
+
+/// What somebody's own code says, as a part of a message, which is one line.
+pub(crate) fn on_one_line(words: &str) -> String {
+    words.replace(char::is_control, " ")
 }
 
 fn shown_first(first: &[RefusedPair], refused: u64) -> String {

@@ -1,10 +1,10 @@
 //! The rehearsal: all that a migration does before its commit point, into a database that is thrown
 //! away.
 
-use crate::copy::{Job, Rows, copy, first_refused};
+use crate::copy::{Counted, Job, REFUSED_TOLD_MAX, Rows, copy, first_refused, unread};
 use crate::disk;
 use crate::driver::{Driver, new_id, several};
-use crate::error::{Cause, Error, Mismatch, not_from};
+use crate::error::{Cause, Error, Mismatch, RefusedPair, not_from};
 use crate::observer::{Observer, Progress};
 use crate::plan::Plan;
 use crate::preflight::{Survey, survey};
@@ -14,9 +14,6 @@ use crate::sql::{Access, StepError, Target, TargetLook, Throwaway};
 use crate::stores::Opened;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-
-/// So many refused pairs of a source are told; of the others, how many.
-const REFUSED_SHOWN_MAX: u32 = 20;
 
 /// What a rehearsal has found: a migration of the stores as they are would come to its commit point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,6 +47,8 @@ pub struct RehearsedKeyspace {
     pub pairs: u64,
     /// Pairs, of these, that the mapping refused, and that a migration would put into quarantine.
     pub quarantined: u64,
+    /// The first of these, by their keys: at most 20.
+    pub refused: Vec<RefusedPair>,
     /// Bytes of keys and values.
     pub bytes: u64,
     /// Seconds for copying it and reading it back.
@@ -77,12 +76,13 @@ impl Plan {
         let driver = Driver::new(self)?;
         let (state, _) = driver.look()?;
         if state != State::Fresh {
+            Throwaway::tidy(&driver.places.target);
             let next = "`cutover status` says what can be done";
             let why = "a migration is rehearsed before it begins";
             return Err(Error::Refused(not_from(state, why, next)));
         }
         let mut timed = Timed { observer, last: began, spent: Vec::new() };
-        let (record, database_bytes) =
+        let (Copied { record, refused }, database_bytes) =
             driver.rehearse(&mut timed).map_err(|error| match error {
                 // Whatever became of the throw-away database, neither side has changed.
                 StepError::Failed(cause) | StepError::Unknown(cause) => Error::Refused(cause),
@@ -92,7 +92,8 @@ impl Plan {
                     ..*mismatch
                 })),
             })?;
-        let keyspaces = record.keyspaces.into_iter().map(|keyspace| RehearsedKeyspace {
+        let keyspaces = record.keyspaces.into_iter().zip(refused);
+        let keyspaces = keyspaces.map(|(keyspace, refused)| RehearsedKeyspace {
             seconds: timed.seconds(&keyspace.source, &keyspace.keyspace),
             source: keyspace.source,
             keyspace: keyspace.keyspace,
@@ -100,6 +101,7 @@ impl Plan {
             tables: keyspace.tables,
             pairs: keyspace.pairs,
             quarantined: keyspace.quarantined,
+            refused,
             bytes: keyspace.bytes,
         });
         Ok(Rehearsal {
@@ -112,19 +114,25 @@ impl Plan {
     }
 }
 
+/// The record as the copy left it, and the first pairs in quarantine of each of its keyspaces.
+struct Copied {
+    record: Record,
+    refused: Vec<Vec<RefusedPair>>,
+}
+
 impl Driver {
-    /// Returns the record as the copy left it, and the bytes of its database, which is gone then.
-    fn rehearse(&self, observer: &mut dyn Observer) -> Result<(Record, u64), StepError> {
+    /// What was copied, and the bytes of its database, which is gone then.
+    fn rehearse(&self, observer: &mut dyn Observer) -> Result<(Copied, u64), StepError> {
         let Survey { stores, keyspaces, needed_bytes } = survey(&self.places, &mut Err)?;
         self.check_room(needed_bytes)?;
         let opened = stores.into_iter().zip(keyspaces);
         let opened: Vec<Opened> =
             opened.map(|(store, keyspaces)| Opened { store, keyspaces }).collect();
         let throwaway = Throwaway::beside(&self.places.target)?;
-        let record = self.rehearse_into(&throwaway.target, &opened, observer)?;
+        let copied = self.rehearse_into(&throwaway.target, &opened, observer)?;
         let bytes = throwaway.bytes()?;
         throwaway.remove()?;
-        Ok((record, bytes))
+        Ok((copied, bytes))
     }
 
     fn rehearse_into(
@@ -132,7 +140,7 @@ impl Driver {
         target: &Target,
         opened: &[Opened],
         observer: &mut dyn Observer,
-    ) -> Result<Record, StepError> {
+    ) -> Result<Copied, StepError> {
         let plan = &self.places.plan;
         let run = Run { id: new_id()?, attempt: 1 };
         target.begin_copy(self.draft(opened, target, run)?)?;
@@ -141,9 +149,12 @@ impl Driver {
         let copying = target.copying(plan.name(), run)?;
         let middles = match copy(copying, &jobs, plan.inner.chunk_bytes, observer) {
             Err(StepError::Failed(
-                cause @ (Cause::PairRefused { .. } | Cause::QuarantineFull { .. }),
+                Cause::PairRefused { name, keyspace, key, reason }
+                | Cause::QuarantineFull { name, keyspace, key, reason, .. },
             )) => {
-                return Err(self.all_refused(target, run, jobs, cause, observer).into());
+                let stopped = Cause::PairRefused { name, keyspace, key, reason };
+                let causes = self.all_refused(target, run, jobs, stopped, observer)?;
+                return Err(several(causes).into());
             }
             copied => copied?,
         };
@@ -152,53 +163,55 @@ impl Driver {
         if let Some(check) = &plan.inner.check {
             check.ask(target)?;
         }
-        Ok(record)
+        let refused = refused_in(target, &record)?;
+        Ok(Copied { record, refused })
     }
 
-    /// Goes on behind the pair that is `first` refused, with room for all in quarantine, and returns
-    /// what a person has to mend: `first` alone, where one can't go there.
+    /// Goes on behind the pair that `stopped` the copy, and counts those that are refused; nothing is
+    /// kept of them. Returns all that a person has to mend.
     fn all_refused(
         &self,
         target: &Target,
         run: Run,
-        mut jobs: Vec<Job<'_>>,
-        first: Cause,
+        jobs: Vec<Job<'_>>,
+        stopped: Cause,
         observer: &mut dyn Observer,
-    ) -> Cause {
+    ) -> Result<Vec<Cause>, StepError> {
         let plan = &self.places.plan;
-        for job in &mut jobs {
-            job.quarantine = u64::MAX;
-        }
+        let kept = record_in(target, plan)?;
+        let first_kept = refused_in(target, &kept)?;
+        let counted = Counted::default();
+        let counting = |job| Job { counted: Some(&counted), ..job };
+        let jobs: Vec<Job<'_>> = jobs.into_iter().map(counting).collect();
         let copied = target
             .copying(plan.name(), run)
             .map_err(StepError::from)
             .and_then(|copying| copy(copying, &jobs, plan.inner.chunk_bytes, observer));
-        let causes = match copied {
-            Ok(_) => self.over_budget(target).unwrap_or_default(),
-            Err(StepError::Failed(Cause::Cancelled)) => return Cause::Cancelled,
-            Err(_) => Vec::new(),
-        };
-        if causes.is_empty() { first } else { several(causes) }
-    }
-
-    /// The sources of which more pairs are in quarantine than the plan lets there.
-    fn over_budget(&self, target: &Target) -> Result<Vec<Cause>, Cause> {
-        let plan = &self.places.plan;
-        let record = record_in(target, plan)?;
-        let reader = target.reader()?;
         let mut causes = Vec::new();
         for source in &plan.inner.sources {
-            let refused = record.quarantined(&source.name);
-            let table = record.quarantine().filter(|_| refused > source.quarantine);
-            let Some(table) = table else { continue };
-            let first =
-                first_refused(&Rows::new(&reader), &table.name, &source.name, REFUSED_SHOWN_MAX);
-            causes.push(Cause::PairsRefused {
-                name: source.name.clone(),
-                refused,
-                budget: source.quarantine,
-                first: first.unwrap_or_default(),
-            });
+            let (pairs, more) = counted.of(&source.name);
+            let refused = kept.quarantined(&source.name) + pairs;
+            if refused > source.quarantine {
+                let of_source =
+                    kept.keyspaces.iter().zip(&first_kept).filter(|(k, _)| k.source == source.name);
+                let first = of_source.flat_map(|(_, first)| first).cloned().chain(more);
+                causes.push(Cause::PairsRefused {
+                    name: source.name.clone(),
+                    refused,
+                    budget: source.quarantine,
+                    first: first.take(REFUSED_TOLD_MAX).collect(),
+                });
+            }
+        }
+        match copied {
+            // A copy compares nothing.
+            Ok(_) | Err(StepError::Mismatch(_)) => {}
+            Err(StepError::Failed(Cause::Cancelled)) => return Err(Cause::Cancelled.into()),
+            Err(StepError::Failed(cause) | StepError::Unknown(cause)) => causes.push(cause),
+        }
+        // A mapping that refuses a pair once and takes it then.
+        if causes.is_empty() {
+            causes.push(stopped);
         }
         Ok(causes)
     }
@@ -215,6 +228,20 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The first pairs in quarantine of each of the record's keyspaces.
+fn refused_in(target: &Target, record: &Record) -> Result<Vec<Vec<RefusedPair>>, StepError> {
+    let Some(table) = record.quarantine() else {
+        return Ok(vec![Vec::new(); record.keyspaces.len()]);
+    };
+    let reader = target.reader()?;
+    let rows = Rows::new(&reader);
+    let each = record.keyspaces.iter().map(|keyspace| {
+        first_refused(&rows, &table.name, keyspace)
+            .map_err(|error| unread(target, Some(keyspace), error))
+    });
+    each.collect()
 }
 
 fn record_in(target: &Target, plan: &Plan) -> Result<Record, Cause> {

@@ -246,6 +246,7 @@ impl Driver {
                     keyspace,
                     store: opened.store.as_ref(),
                     quarantine: source.quarantine,
+                    counted: None,
                 });
             }
         }

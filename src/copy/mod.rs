@@ -15,8 +15,8 @@ mod verify;
 
 pub(crate) use digest::Digest;
 pub use mapping::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
-pub(crate) use quarantine::{first_refused, table as quarantine_table};
+pub(crate) use quarantine::{Counted, REFUSED_TOLD_MAX, first_refused, table as quarantine_table};
 pub(crate) use run::{Job, Middle, copy};
 #[cfg(feature = "typed")]
 pub use typed::{Pair, Typed};
-pub(crate) use verify::{Copied, digest_source, verify};
+pub(crate) use verify::{Copied, digest_source, unread, verify};

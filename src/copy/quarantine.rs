@@ -3,8 +3,9 @@
 
 use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
 use super::run::{Job, shown};
-use crate::error::RefusedPair;
+use crate::error::{RefusedPair, on_one_line};
 use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, Record, quarantine_name};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// The table for the refused pairs of a plan.
@@ -18,31 +19,65 @@ pub(crate) fn table(plan: &str) -> Table {
     Table::new(name, create)
 }
 
-/// The first pairs of `source` in quarantine, by keyspace and key, `pairs_max` of them at most.
+/// So many refused pairs are told, and of the others how many.
+pub(crate) const REFUSED_TOLD_MAX: usize = 20;
+
+/// A refused pair's reason is told with so many bytes.
+const REASON_BYTES_TOLD: usize = 200;
+
+/// Refused pairs that are counted instead of kept: how many of each source, and the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(RefCell<BTreeMap<String, (u64, Vec<RefusedPair>)>>);
+
+impl Counted {
+    /// What was counted of a source.
+    pub(crate) fn of(&self, source: &str) -> (u64, Vec<RefusedPair>) {
+        self.0.borrow().get(source).cloned().unwrap_or_default()
+    }
+
+    fn add(&self, job: &Job<'_>, key: &[u8], reason: &str) {
+        let mut counted = self.0.borrow_mut();
+        let (pairs, first) = counted.entry(job.source.to_owned()).or_default();
+        *pairs += 1;
+        if first.len() < REFUSED_TOLD_MAX {
+            first.push(told(&job.keyspace.name, key, reason));
+        }
+    }
+}
+
+/// The first pairs of a keyspace in quarantine, by their keys.
 pub(crate) fn first_refused(
     rows: &Rows<'_>,
     table: &str,
-    source: &str,
-    pairs_max: u32,
+    keyspace: &KeyspaceRecorded,
 ) -> Result<Vec<RefusedPair>, MappingError> {
     let select = format!(
-        "SELECT keyspace, key, reason FROM {} WHERE source = ?1 ORDER BY keyspace, key LIMIT ?2",
+        "SELECT key, reason FROM {} WHERE source = ?1 AND keyspace = ?2
+         ORDER BY key LIMIT {REFUSED_TOLD_MAX}",
         quote(table)
     );
     let mut first = Vec::new();
-    rows.query_each(&select, (source, pairs_max), |row| {
-        let key: Vec<u8> = row.get(1)?;
-        first.push(RefusedPair { keyspace: row.get(0)?, key: shown(&key), reason: row.get(2)? });
+    rows.query_each(&select, [&keyspace.source, &keyspace.keyspace], |row| {
+        let (key, reason): (Vec<u8>, String) = (row.get(0)?, row.get(1)?);
+        first.push(told(&keyspace.keyspace, &key, &reason));
         Ok(())
     })?;
     Ok(first)
 }
 
-/// Where refused pairs go, and how many more may.
+/// A refused pair in words, on one line.
+fn told(keyspace: &str, key: &[u8], reason: &str) -> RefusedPair {
+    let start = reason.get(..reason.floor_char_boundary(REASON_BYTES_TOLD)).unwrap_or(reason);
+    RefusedPair { keyspace: keyspace.to_owned(), key: shown(key), reason: on_one_line(start) }
+}
+
+/// Where refused pairs go.
 #[derive(Debug)]
-pub(super) struct Quarantine {
-    table: String,
-    room: u64,
+pub(super) enum Quarantine<'a> {
+    /// Into the table, and so many more may.
+    Kept { table: String, room: u64 },
+    /// Nowhere.
+    Counted(&'a Counted),
 }
 
 /// What became of pairs that were to be written.
@@ -62,11 +97,19 @@ impl Written {
     }
 }
 
-impl Quarantine {
+impl<'a> Quarantine<'a> {
     /// The quarantine of a job, where the plan allows one; `record` says how much of it is taken.
-    pub(super) fn of(job: &Job<'_>, record: &Record) -> Option<Self> {
+    pub(super) fn of(job: &Job<'a>, record: &Record) -> Option<Self> {
+        if let Some(counted) = job.counted {
+            return Some(Self::Counted(counted));
+        }
         let room = job.quarantine.saturating_sub(record.quarantined(job.source));
-        (job.quarantine > 0).then(|| Self { table: quarantine_name(&record.plan), room })
+        (job.quarantine > 0).then(|| Self::Kept { table: quarantine_name(&record.plan), room })
+    }
+
+    /// Whether it needs its table.
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept { .. })
     }
 
     /// Writes pairs. Nothing is left of what a mapping had written of one that it then refused. The
@@ -99,37 +142,43 @@ impl Quarantine {
         for (key, value) in pairs {
             let here = |error| (written.pairs, error);
             if let Some(reason) = write_one(mapping, rows, key, value).map_err(here)? {
-                let Some(room) = self.room.checked_sub(1) else {
-                    written.refused = Some(reason);
-                    break;
-                };
-                self.keep(job, rows, (key, value), reason).map_err(here)?;
-                self.room = room;
+                match self {
+                    Self::Counted(counted) => counted.add(job, key, &reason),
+                    Self::Kept { room: 0, .. } => {
+                        written.refused = Some(reason);
+                        break;
+                    }
+                    Self::Kept { table, room } => {
+                        keep(table, job, rows, (key, value), reason).map_err(here)?;
+                        *room -= 1;
+                    }
+                }
                 written.quarantined += 1;
             }
             written.pairs += 1;
         }
         Ok(written)
     }
+}
 
-    fn keep(
-        &self,
-        job: &Job<'_>,
-        rows: &Rows<'_>,
-        (key, value): (&[u8], &[u8]),
-        mut reason: String,
-    ) -> Result<(), MappingError> {
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        let insert = format!("INSERT INTO {} VALUES (?1, ?2, ?3, ?4, ?5)", quote(&self.table));
-        let row = (job.source, &job.keyspace.name, key, value, &reason);
-        match rows.execute(&insert, row) {
-            Ok(_) => Ok(()),
-            // Longer than SQLite keeps.
-            Err(MappingError::Refused(why)) => {
-                Err(format!("{reason}, and it can't go into quarantine: {why}").into())
-            }
-            Err(error) => Err(error),
+/// Puts a refused pair into quarantine.
+fn keep(
+    table: &str,
+    job: &Job<'_>,
+    rows: &Rows<'_>,
+    (key, value): (&[u8], &[u8]),
+    mut reason: String,
+) -> Result<(), MappingError> {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    let insert = format!("INSERT INTO {} VALUES (?1, ?2, ?3, ?4, ?5)", quote(table));
+    let row = (job.source, &job.keyspace.name, key, value, &reason);
+    match rows.execute(&insert, row) {
+        Ok(_) => Ok(()),
+        // Longer than SQLite keeps.
+        Err(MappingError::Refused(why)) => {
+            Err(format!("{reason}, and it can't go into quarantine: {why}").into())
         }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The copy's loop.
 
 use super::ahead::{self, ChunkEnd, Queue, Rest};
-use super::quarantine::{Quarantine, Written};
+use super::quarantine::{Counted, Quarantine, Written};
 use super::{Digest, MappingError, Rows};
-use crate::error::Cause;
+use crate::error::{Cause, on_one_line};
 use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::Keyspace;
@@ -21,6 +21,8 @@ pub(crate) struct Job<'a> {
     pub(crate) store: Option<&'a Store>,
     /// So many pairs of the source may go into quarantine.
     pub(crate) quarantine: u64,
+    /// Where refused pairs are counted, and neither kept nor in the way.
+    pub(crate) counted: Option<&'a Counted>,
 }
 
 /// A pair at about the middle of a keyspace: its key, and its number.
@@ -65,19 +67,18 @@ pub(crate) fn copy(
                 }
                 let quarantine = Quarantine::of(job, copying.record());
                 let mut full = None;
-                copying =
-                    copying.chunk(index, &tables, quarantine.is_some(), |rows, keyspace| {
-                        full =
-                            write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
-                                if middle.is_none() && pairs >= expected / 2 {
-                                    *middle = Some(Middle { key: key.to_vec(), pairs });
-                                }
-                            })?;
-                        Ok(())
+                let keeps = quarantine.as_ref().is_some_and(Quarantine::is_kept);
+                copying = copying.chunk(index, &tables, keeps, |rows, keyspace| {
+                    full = write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
+                        if middle.is_none() && pairs >= expected / 2 {
+                            *middle = Some(Middle { key: key.to_vec(), pairs });
+                        }
                     })?;
+                    Ok(())
+                })?;
                 // What went into quarantine before it is durable and can be looked at.
                 if let Some((key, reason)) = full {
-                    return Err(quarantine_full(job, copying.record(), &key, reason).into());
+                    return Err(quarantine_full(job, copying.record(), &key, &reason).into());
                 }
                 tracing::debug!(
                     source = job.source,
@@ -123,7 +124,7 @@ fn write_chunk(
     job: &Job<'_>,
     rows: &Rows<'_>,
     keyspace: &mut KeyspaceRecorded,
-    mut quarantine: Option<Quarantine>,
+    mut quarantine: Option<Quarantine<'_>>,
     queue: &Queue,
     mut passed: impl FnMut(&[u8], u64),
 ) -> Result<Option<(Vec<u8>, String)>, Cause> {
@@ -179,7 +180,7 @@ fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
             name: job.source.to_owned(),
             keyspace: job.keyspace.name.clone(),
             key: shown(key),
-            reason,
+            reason: on_one_line(&reason),
         },
         MappingError::Engine(message) => Cause::Engine {
             engine: "SQLite",
@@ -198,12 +199,12 @@ fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
     }
 }
 
-fn quarantine_full(job: &Job<'_>, record: &Record, key: &[u8], reason: String) -> Cause {
+fn quarantine_full(job: &Job<'_>, record: &Record, key: &[u8], reason: &str) -> Cause {
     Cause::QuarantineFull {
         name: job.source.to_owned(),
         keyspace: job.keyspace.name.clone(),
         key: shown(key),
-        reason,
+        reason: on_one_line(reason),
         quarantined: record.quarantined(job.source),
         table: quarantine_name(&record.plan),
     }

@@ -3,7 +3,7 @@
 use super::quarantine::Kept;
 use super::run::{Middle, recorded};
 use super::{Digest, Mapping, MappingError, Part, Rows, Split};
-use crate::error::{Cause, Mismatch};
+use crate::error::{Cause, Mismatch, on_one_line};
 use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::protocol::record::KeyspaceRecorded;
@@ -223,14 +223,19 @@ fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64)
     }))
 }
 
-fn unread(target: &Target, keyspace: Option<&KeyspaceRecorded>, error: MappingError) -> StepError {
+/// Why rows, of `keyspace` where it is one's, can't be read back.
+pub(crate) fn unread(
+    target: &Target,
+    keyspace: Option<&KeyspaceRecorded>,
+    error: MappingError,
+) -> StepError {
     let (message, next) = match (error, keyspace) {
         (MappingError::Refused(reason), Some(keyspace)) => {
             return Cause::RowRefused {
                 name: keyspace.source.clone(),
                 keyspace: keyspace.keyspace.clone(),
                 path: target.path.clone(),
-                reason,
+                reason: on_one_line(&reason),
             }
             .into();
         }

@@ -5,7 +5,10 @@ use super::target::Target;
 use crate::disk;
 use crate::error::Cause;
 use crate::fault;
+use crate::kv::{FileLock, holder_of};
 use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The folder's name is the target's, with this behind it.
@@ -23,6 +26,8 @@ const DATABASE_SUFFIXES: [&str; 4] = ["-journal", "-wal", "-shm", ""];
 #[derive(Debug)]
 pub(crate) struct Throwaway {
     folder: PathBuf,
+    /// On the folder: another rehearsal must not take it for one that was killed.
+    _lock: FileLock,
     /// The database, which may not exist yet.
     pub(crate) target: Target,
 }
@@ -32,13 +37,19 @@ impl Throwaway {
     /// rehearsal left there is removed first, and nothing else is (I-8). When it fails nothing of ours
     /// stays, unless the disk does not let it go.
     pub(crate) fn beside(target: &Target) -> Result<Self, Cause> {
+        Self::remove_left_over(target)?;
         let folder = disk::with_suffix(&target.path, FOLDER_SUFFIX);
-        remove(&folder)?;
+        // It holds what the stores hold, and is nobody else's to read.
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(locked(&folder));
+            }
+            created => created.map_err(Cause::io("create", &folder))?,
+        }
+        let lock = lock(&folder)?.ok_or_else(|| locked(&folder))?;
         let database = Target { path: folder.join(DATABASE) };
-        let made = Self { folder, target: database };
-        fs::create_dir(&made.folder)
-            .and_then(|()| fault::point("folder created"))
-            .map_err(Cause::io("create", &made.folder))?;
+        let made = Self { folder, _lock: lock, target: database };
+        fault::point("folder created").map_err(Cause::io("create", &made.folder))?;
         drop(disk::create(&made.folder.join(TAG), &[])?);
         if disk::metadata(&target.path)?.is_some_and(|found| found.len() > 0) {
             let failed = engine("copy, for a rehearsal,", &target.path);
@@ -47,6 +58,26 @@ impl Throwaway {
             fault::point("target copied").map_err(Cause::io("copy to", &made.folder))?;
         }
         Ok(made)
+    }
+
+    /// Removes what a killed rehearsal left beside `target`, if it did.
+    pub(crate) fn remove_left_over(target: &Target) -> Result<(), Cause> {
+        let folder = disk::with_suffix(&target.path, FOLDER_SUFFIX);
+        match disk::metadata(&folder)? {
+            None => Ok(()),
+            Some(found) if !found.is_dir() => Err(Cause::InTheWay(folder)),
+            Some(_) => {
+                let Some(_lock) = lock(&folder)? else { return Ok(()) };
+                remove(&folder)
+            }
+        }
+    }
+
+    /// Does so too where no rehearsal follows; a failure is only told.
+    pub(crate) fn tidy(target: &Target) {
+        if let Err(cause) = Self::remove_left_over(target) {
+            tracing::warn!(%cause, "what a killed rehearsal may have left is not removed");
+        }
     }
 
     /// Bytes of the database's file.
@@ -68,17 +99,33 @@ impl Drop for Throwaway {
     }
 }
 
+fn locked(folder: &Path) -> Cause {
+    Cause::Locked { path: folder.to_owned(), holder: holder_of(folder) }
+}
+
+/// Locks `folder`; none where it is gone.
+fn lock(folder: &Path) -> Result<Option<FileLock>, Cause> {
+    let lock = match FileLock::try_new(folder) {
+        Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        tried => Some(tried?.ok_or_else(|| locked(folder))?),
+    };
+    // It may have been another, which whoever made it has removed.
+    match lock {
+        Some(lock) if lock.is_at(folder)? => Ok(Some(lock)),
+        Some(_) | None => Ok(None),
+    }
+}
+
 /// Removes what a rehearsal has put into `folder`, and the folder, if there is one. Killed anywhere,
 /// it leaves a folder that it knows again.
 fn remove(folder: &Path) -> Result<(), Cause> {
-    let Some(found) = disk::metadata(folder)? else { return Ok(()) };
+    if disk::metadata(folder)?.is_none() {
+        return Ok(());
+    }
     let database = folder.join(DATABASE);
     let files = DATABASE_SUFFIXES.map(|suffix| disk::with_suffix(&database, suffix));
     let tag = folder.join(TAG);
     let in_the_way = || Cause::InTheWay(folder.to_owned());
-    if !found.is_dir() {
-        return Err(in_the_way());
-    }
     let mut tagged = false;
     let mut others = false;
     for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {

@@ -49,8 +49,15 @@ fn tell(rehearsal: &Rehearsal) {
         };
         say(&format!(
             "  rehearsed {}/{}: {} pairs, {} bytes, {:.1} s{refused}",
-            keyspace.source, keyspace.keyspace, keyspace.pairs, keyspace.bytes, keyspace.seconds
+            keyspace.source,
+            keyspace.keyspace.escape_debug(),
+            keyspace.pairs,
+            keyspace.bytes,
+            keyspace.seconds
         ));
+        for pair in &keyspace.refused {
+            say(&format!("    refused {pair}"));
+        }
     }
     say(&format!(
         "  rehearsed in {:.1} s: every pair came back as it was; the database had {} bytes, and is thrown away",
