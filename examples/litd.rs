@@ -38,10 +38,8 @@ fn on_kv(folder: &Path, plan: &Plan) -> Answer<Kv> {
         eprintln!("litd: a migration that was not finished was taken back");
     }
     // A store that is not there yet the daemon makes itself, as it always did.
-    Kv::new(|name| match stores.take(name) {
-        Some(store) => Ok(store),
-        None => Ok(fjall::Database::builder(folder.join(name)).open()?),
-    })
+    let new = |name: &str| fjall::Database::builder(folder.join(name)).open();
+    Kv::new(|name| Ok(stores.take(name).map_or_else(|| new(name), Ok)?))
 }
 
 fn on_sqlite(folder: &Path, plan: &Plan, approved: bool) -> Answer<Sql> {

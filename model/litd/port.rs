@@ -25,6 +25,20 @@ fn the_port_of_each_store_takes_an_author_at_most_forty_lines() {
     }
 }
 
+/// What no store has for itself, too: the plan, and opening on either backend.
+#[test]
+fn the_whole_port_takes_at_most_forty_lines_for_each_store() {
+    let daemon = example("litd.rs");
+    let opening = daemon.split("fn on_kv").nth(1).and_then(|rest| rest.split("fn demo").next());
+    let opening = opening.expect("the two functions").to_owned();
+    assert!(opening.contains("cutover::kv(") && opening.contains("cutover::sql("));
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    let count = |text: &str| text.lines().filter(is_code).count();
+    let lines = count(&example("litd/port.rs")) + count(&opening);
+    println!("{lines} lines for {} stores", STORES.len());
+    assert!((60..=LINES_MAX * STORES.len()).contains(&lines), "it takes {lines} lines");
+}
+
 #[test]
 fn the_old_build_and_both_backends_know_nothing_of_cutover() {
     for part in ["litd-old.rs", "litd/kv.rs", "litd/sql.rs", "litd/service.rs"] {
