@@ -33,6 +33,11 @@ mod status;
 mod steps;
 mod stores;
 
+/// Its databases are handed out, so its version is a part of this crate's.
+pub use fjall;
+/// Its connections are handed out, so its version is a part of this crate's.
+pub use rusqlite;
+
 pub use copy::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
 #[cfg(feature = "typed")]
 pub use copy::{Pair, Typed, codec};

@@ -229,3 +229,16 @@ fn i4_a_target_in_utf_16_is_migrated_into_as_any_other() {
         handle.verify(&mut ()).expect("verifies");
     }
 }
+
+#[test]
+fn an_empty_file_is_filled_and_keeps_its_rights() {
+    use std::os::unix::fs::PermissionsExt;
+    let daemon = Daemon::fresh();
+    let target = daemon.at("target.sqlite");
+    let rights = || std::fs::metadata(&target).expect("a file").permissions().mode() & 0o777;
+    std::fs::write(&target, "").expect("writes");
+    std::fs::set_permissions(&target, PermissionsExt::from_mode(0o600)).expect("sets");
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+    assert_eq!(rights(), 0o600);
+    assert_eq!(read_table(&target, "accounts_first").len(), 20);
+}
