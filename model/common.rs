@@ -1,6 +1,6 @@
 //! What the tests share: a small daemon's stores, its plan, and looking at what is on disk.
 
-use cutover::{Plan, PlanBuilder};
+use cutover::{Plan, PlanBuilder, SourceBuilder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -46,6 +46,15 @@ pub fn read_table(target: &Path, table: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
     rows.collect::<Result<_, _>>().expect("reads")
 }
 
+/// How many entries the schema of an SQL database has; none where there is no such file.
+pub fn schema_entries(target: &Path) -> i64 {
+    if !target.exists() {
+        return 0;
+    }
+    let connection = rusqlite::Connection::open(target).expect("opens");
+    connection.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).expect("reads")
+}
+
 /// The small stores of a small daemon: `pairs_each` pairs in each of two keyspaces.
 pub fn small_store(seed: u8, pairs_each: u8) -> Pairs {
     let keyspace = |tag: u8| {
@@ -71,10 +80,19 @@ pub fn small_plan_builder(folder: &Path) -> PlanBuilder {
 
 /// The plan of some of the small daemon's stores, before it is built.
 pub fn small_plan_of(sources: &[&str], folder: &Path) -> PlanBuilder {
+    small_plan_with(sources, folder, |_, source| source.every_keyspace())
+}
+
+/// The same of sources that `define` defines.
+pub fn small_plan_with(
+    sources: &[&str],
+    folder: &Path,
+    define: impl Fn(&str, SourceBuilder) -> SourceBuilder,
+) -> PlanBuilder {
     sources
         .iter()
         .fold(Plan::builder("small"), |plan, name| {
-            plan.source(*name, folder.join(name), |s| s.every_keyspace())
+            plan.source(*name, folder.join(name), |source| define(name, source))
         })
         .target(folder.join("target.sqlite"))
         // Several chunks for each keyspace.

@@ -23,6 +23,7 @@ mod guide;
 mod ids;
 mod litd;
 mod package;
+mod picky;
 mod power;
 mod progress;
 mod projection;

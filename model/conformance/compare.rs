@@ -3,7 +3,7 @@
 use super::disk::{Disk, remove, sql, with};
 use super::follow::{SOURCES, World, store_of};
 use super::variants::RUINED;
-use crate::common::{self, copy_tree, read_store, read_table};
+use crate::common::{self, copy_tree, read_store, read_table, schema_entries};
 use crate::crash;
 use crate::proof::world::{PLACES, SPOILED, Target};
 use cutover::protocol::RecordStage;
@@ -50,7 +50,7 @@ impl Disk {
         let record = match world.targets[place].seen {
             Target::Record(record) => record,
             Target::None => {
-                let tables = file.exists() && tables(&file) > 0;
+                let tables = schema_entries(&file) > 0;
                 return tables.then(|| format!("the SQL file at {place} has tables left"));
             }
             Target::Hidden(..) => return None,
@@ -71,9 +71,4 @@ impl Disk {
         let real = crash::plain_writes(&file);
         (real != live).then(|| format!("a plain program writes SQL at {place}: {real}, not {live}"))
     }
-}
-
-fn tables(file: &Path) -> i64 {
-    let connection = rusqlite::Connection::open(file).expect("opens");
-    connection.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).expect("reads")
 }
