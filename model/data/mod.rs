@@ -7,6 +7,7 @@ pub mod indexes;
 mod mapping;
 pub mod memory;
 mod neighbours;
+mod numbered;
 mod parts;
 mod resuming;
 mod typed;

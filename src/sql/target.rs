@@ -243,10 +243,7 @@ impl Target {
             }
             record::remove(connection, &self.path, &record)
         })?;
-        let objects: i64 = connection
-            .query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-            .map_err(&failed)?;
-        if objects == 0 {
+        if count_objects(&connection).map_err(&failed)? == 0 {
             // Gives the space back; nothing depends on it.
             if let Err(error) = connection.execute_batch("VACUUM") {
                 tracing::warn!(%error, "the emptied target was not made smaller");
@@ -373,17 +370,20 @@ impl Target {
     }
 }
 
+/// All that a database holds, without what SQLite itself puts there: the first AUTOINCREMENT makes
+/// `sqlite_sequence`, and only a VACUUM takes it away.
+fn count_objects(connection: &Connection) -> rusqlite::Result<i64> {
+    let own = "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    connection.query_one(own, [], |row| row.get(0))
+}
+
 /// Makes a table and nothing else; or why not, and then the transaction must come to nothing.
 pub(super) fn define(connection: &Connection, table: &Table) -> Result<(), String> {
     let refused = |error: rusqlite::Error| format!("its definition is refused: {error}");
-    let count = || -> rusqlite::Result<i64> {
-        let own = "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL";
-        connection.query_one(own, [], |row| row.get(0))
-    };
-    let before = count().map_err(refused)?;
+    let before = count_objects(connection).map_err(refused)?;
     connection.execute(&table.create, []).map_err(refused)?;
     let made = fence::schema(connection, &table.name).map_err(refused)?;
-    if made.is_empty() || count().map_err(refused)? != before + 1 {
+    if made.is_empty() || count_objects(connection).map_err(refused)? != before + 1 {
         return Err("its definition creates something else".to_owned());
     }
     Ok(())
