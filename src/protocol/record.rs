@@ -342,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn a_source_s_quarantined_pairs_are_those_of_all_its_keyspaces_and_of_no_other() {
+        let mut record = sample();
+        let keyspace = record.keyspaces[0].clone();
+        let of = |source: &str, quarantined| KeyspaceRecorded {
+            source: source.into(),
+            quarantined,
+            ..keyspace.clone()
+        };
+        record.keyspaces = vec![of("accounts", 2), of("sessions", 30), of("accounts", 3)];
+        assert_eq!(record.quarantined("accounts"), 5);
+        assert_eq!(record.quarantined("sessions"), 30);
+        assert_eq!(record.quarantined("rules"), 0);
+    }
+
+    #[test]
     fn a_record_is_of_the_run_that_it_was_made_for() {
         assert_eq!(sample().run(), Run { id: MigrationId(7), attempt: 2 });
     }
