@@ -261,6 +261,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::TargetFolderMissing(_)
         | Cause::NotADatabase { .. }
         | Cause::Table { .. }
+        | Cause::Definition { .. }
         | Cause::Index { .. }
         | Cause::DiskFull { .. }
         | Cause::InTheWay(_)

@@ -236,6 +236,16 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// A table can't be made by its definition, or that makes something else.
+    #[error("table '{table}' in {} can't be made by its definition: {reason}; mend the mapping's CREATE TABLE and run this again, or abort", .path.display())]
+    Definition {
+        /// The target.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
     /// An index that the plan asks for can't be made.
     #[error("an index of table '{table}' in {} can't be made: {reason}; change the plan and run this again, or abort", .path.display())]
     Index {

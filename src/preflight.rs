@@ -66,16 +66,11 @@ pub(crate) fn survey_target(
     if places.plan.inner.sources.iter().any(|source| source.quarantine > 0) {
         tables.push(quarantine_table(&places.plan.inner.name));
     }
-    if let Err(cause) = places.target.check_tables(&places.plan.inner.name, &tables) {
-        let single = tables.iter().filter_map(|table| {
-            places.target.check_tables(&places.plan.inner.name, std::slice::from_ref(table)).err()
-        });
-        let mut causes: Vec<Cause> = single.collect();
-        if causes.is_empty() {
-            causes.push(cause);
-        }
-        causes.into_iter().try_for_each(&mut *refuse)?;
-    }
+    let causes = places
+        .target
+        .check_tables(&places.plan.inner.name, &tables)
+        .unwrap_or_else(|cause| vec![cause]);
+    causes.into_iter().try_for_each(&mut *refuse)?;
     if let Err(cause) = check_space(places, needed_bytes) {
         refuse(cause)?;
     }

@@ -205,7 +205,8 @@ fn an_index_that_can_not_be_made_is_refused_before_anything_is_changed() {
         "CREATE TABLE other (x); CREATE VIEW v AS SELECT 1",
     );
     for (statement, reason) in [
-        ("CREATE INDEX x ON second (name)", "no such table: main.second"),
+        ("CREATE INDEX x ON second (name)", "its statement makes something else"),
+        ("CREATE INDEX x ON other (x)", "no such table: main.other"),
         ("CREATE TABLE x (a)", "its statement makes something else"),
         ("CREATE INDEX x ON first (nobody)", "no such column: nobody"),
         ("CREATE INDEX OTHER ON first (name)", "the name 'OTHER' is taken"),

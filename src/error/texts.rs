@@ -99,6 +99,11 @@ samples! { causes, Cause,
         table: "accounts_first".into(),
         reason: "it has rows".into(),
     }],
+    Cause::Definition { .. } => [Cause::Definition {
+        path: target(),
+        table: "accounts_first".into(),
+        reason: "duplicate column name: key".into(),
+    }],
     Cause::Index { .. } => [Cause::Index {
         path: target(),
         table: "accounts_first".into(),

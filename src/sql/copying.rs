@@ -84,7 +84,11 @@ impl Target {
             }
             let tables: Vec<Table> =
                 draft.keyspaces.iter().flat_map(|k| k.tables.iter().cloned()).collect();
-            check_tables(connection, &self.path, draft.plan, &tables)?;
+            if let Some(first) =
+                check_tables(connection, &self.path, draft.plan, &tables)?.into_iter().next()
+            {
+                return Err(first);
+            }
             let recorded = tables
                 .iter()
                 .map(|table| self.create(connection, draft.plan, table))
@@ -134,7 +138,7 @@ impl Target {
             return Err(unusable(NOT_OURS.to_owned()));
         }
         if created {
-            define(connection, table).map_err(unusable)?;
+            define(connection, &self.path, table)?;
         }
         fence::raise(connection, plan, &table.name)
             .map_err(|error| unusable(format!("it can't be fenced: {error}")))?;
@@ -163,7 +167,12 @@ impl Target {
     /// plan may have changed since they were made.
     pub(crate) fn check_made(&self, record: &Record, planned: &[Table]) -> Result<(), Cause> {
         let wanted = index::try_out(planned)
-            .map_err(|(table, error)| index::refused(&self.path, &table.name, error))?;
+            .into_iter()
+            .map(|(table, index)| match index {
+                Ok(index) => Ok((table, index)),
+                Err(error) => Err(index::refused(&self.path, &table.name, error)),
+            })
+            .collect::<Result<Vec<_>, Cause>>()?;
         for planned in planned {
             let is_it = |table: &&TableRecorded| table.created && table.name == planned.name;
             let Some(table) = record.tables.iter().find(is_it) else { continue };

@@ -8,27 +8,45 @@ use crate::protocol::record::SchemaEntry;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// Each index that is asked for: its table, and what the schema will hold for it.
-type Wanted<'a> = Vec<(&'a Table, SchemaEntry)>;
+/// Each index that is asked for: its table, and what the schema will hold for it, or why it can't be
+/// made.
+type Wanted<'a> = Vec<(&'a Table, Result<SchemaEntry, MappingError>)>;
 
 /// Tries the definitions in an empty database, so that one that is wrong is known before a source is
-/// sealed; the error has its table. One whose table can't be made without the target's others is left
-/// to the copy.
-pub(super) fn try_out(tables: &[Table]) -> Result<Wanted<'_>, (&Table, MappingError)> {
+/// sealed. One whose table can't be made without the target's others is left to the copy.
+pub(super) fn try_out(tables: &[Table]) -> Wanted<'_> {
     let Some(first) = tables.iter().find(|table| !table.indexes.is_empty()) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let empty = Connection::open_in_memory().map_err(|error| (first, error.into()))?;
+    let empty = match Connection::open_in_memory() {
+        Ok(empty) => empty,
+        Err(error) => return vec![(first, Err(error.into()))],
+    };
     let made: Vec<&Table> =
         tables.iter().filter(|table| empty.execute(&table.create, []).is_ok()).collect();
     let mut wanted = Vec::new();
     for table in made {
         for statement in &table.indexes {
-            let index = create(&empty, &table.name, statement).map_err(|error| (table, error))?;
+            let index = or_nothing(&empty, || create(&empty, &table.name, statement));
             wanted.push((table, index));
         }
     }
-    Ok(wanted)
+    wanted
+}
+
+/// Does `change` in a database in memory; where it fails nothing of it stays.
+pub(super) fn or_nothing<T, E>(
+    connection: &Connection,
+    change: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let _ = connection.execute_batch("SAVEPOINT before");
+    let changed = change();
+    // What failed may have been a COMMIT, which ends the savepoint too and has made nothing.
+    let _ = connection.execute_batch(match changed {
+        Ok(_) => "RELEASE before",
+        Err(_) => "ROLLBACK TO before; RELEASE before",
+    });
+    changed
 }
 
 /// Makes one index on `table` and returns what the schema holds for it. After an error the transaction
@@ -80,11 +98,15 @@ mod tests {
         let table = statements.iter().fold(table, |table, sql| table.index(*sql));
         let other =
             Table::new("other", "CREATE TABLE other (a)").index("CREATE INDEX o ON other (a)");
-        match try_out(&[other, table]) {
-            Ok(wanted) => Ok(wanted.into_iter().skip(1).map(|(_, index)| index.name).collect()),
-            Err((table, MappingError::Refused(reason))) if table.name == "t" => Err(reason),
+        let tables = [other, table];
+        let mut wanted = try_out(&tables).into_iter();
+        assert!(wanted.next().is_some_and(|(table, o)| table.name == "other" && o.is_ok()));
+        let names = wanted.map(|(table, index)| match index {
+            Ok(index) => Ok(index.name),
+            Err(MappingError::Refused(reason)) if table.name == "t" => Err(reason),
             Err(other) => panic!("{other:?}"),
-        }
+        });
+        names.collect()
     }
 
     #[test]
@@ -107,6 +129,12 @@ mod tests {
             let refused = tried(&[statement]).unwrap_err();
             assert!(refused.contains(reason), "{statement}: {refused}");
         }
+        // What is refused leaves nothing behind.
+        let tables = [Table::new("t", "CREATE TABLE t (a)")
+            .index("CREATE TABLE x (a)")
+            .index("CREATE INDEX x ON t (a)")];
+        let wanted: Vec<bool> = try_out(&tables).iter().map(|(_, index)| index.is_ok()).collect();
+        assert_eq!(wanted, [false, true]);
         let twice = tried(&["CREATE INDEX x ON t (a)", "CREATE INDEX X ON t (b)"]).unwrap_err();
         assert!(twice.contains("index X already exists"), "{twice}");
         let again = "CREATE INDEX IF NOT EXISTS x ON t (b)";

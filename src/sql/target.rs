@@ -164,14 +164,17 @@ impl Target {
         connection::open_read_only(&self.path)
     }
 
-    /// Whether every table that the plan writes is absent, or empty, unclaimed and usable.
-    pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<(), Cause> {
+    /// Why tables that the plan writes can't be used: each must be absent, or empty, unclaimed and
+    /// usable.
+    pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<Vec<Cause>, Cause> {
         let check = |connection: &Connection| check_tables(connection, &self.path, plan, tables);
-        if self.peek(&check)?.is_none() {
+        match self.peek(&check)? {
+            Some(refused) => Ok(refused),
             // What the definitions do in a database that will be made.
-            check(&Connection::open_in_memory().map_err(engine("stand in for", &self.path))?)?;
+            None => {
+                check(&Connection::open_in_memory().map_err(engine("stand in for", &self.path))?)
+            }
         }
-        Ok(())
     }
 
     /// Makes the record, or its absence, durable: a commit that writes a page.
@@ -378,24 +381,34 @@ fn count_objects(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Makes a table and nothing else; or why not, and then the transaction must come to nothing.
-pub(super) fn define(connection: &Connection, table: &Table) -> Result<(), String> {
-    let refused = |error: rusqlite::Error| format!("its definition is refused: {error}");
-    let before = count_objects(connection).map_err(refused)?;
-    connection.execute(&table.create, []).map_err(refused)?;
-    let made = fence::schema(connection, &table.name).map_err(refused)?;
-    if made.is_empty() || count_objects(connection).map_err(refused)? != before + 1 {
-        return Err("its definition creates something else".to_owned());
+pub(super) fn define(connection: &Connection, path: &Path, table: &Table) -> Result<(), Cause> {
+    let refused = |reason: String| Cause::Definition {
+        path: path.to_owned(),
+        table: table.name.clone(),
+        reason,
+    };
+    let made = || -> rusqlite::Result<bool> {
+        let before = count_objects(connection)?;
+        connection.execute(&table.create, [])?;
+        let made = fence::schema(connection, &table.name)?;
+        Ok(!made.is_empty() && count_objects(connection)? == before + 1)
+    };
+    match made() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused("it makes something else".to_owned())),
+        Err(error) => Err(refused(error.to_string())),
     }
-    Ok(())
 }
 
 /// A database in memory with the tables and views of another, all of them empty: there a definition
 /// can be tried. What needs a module or a function of somebody's own is not in it.
 fn stand_in(connection: &Connection) -> rusqlite::Result<Connection> {
     let empty = Connection::open_in_memory()?;
+    // A virtual table makes its shadows itself, and behind a VACUUM they are listed before it.
     let mut schema = connection.prepare(
         "SELECT sql FROM sqlite_schema
-         WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid",
+         WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+         ORDER BY sql NOT LIKE 'CREATE VIRTUAL TABLE %', rowid",
     )?;
     let mut definitions = schema.query([])?;
     while let Some(row) = definitions.next()? {
@@ -408,17 +421,16 @@ fn stand_in(connection: &Connection) -> rusqlite::Result<Connection> {
     Ok(empty)
 }
 
-/// Whether each table is absent, and its definition makes it, or empty, unclaimed and usable.
+/// Why tables can't be used, one cause each: a table must be absent, and its definition make it, or
+/// empty and unclaimed. All definitions are tried in one stand-in, in their order: one may lean on
+/// those before it.
 pub(super) fn check_tables(
     connection: &Connection,
     path: &Path,
     plan: &str,
     tables: &[Table],
-) -> Result<(), Cause> {
+) -> Result<Vec<Cause>, Cause> {
     let failed = engine("look at the tables of", path);
-    let refuse = |table: &str, reason: String| {
-        Err(Cause::Table { path: path.to_owned(), table: table.to_owned(), reason })
-    };
     let mut claimed = Vec::new();
     for other in record::plans(connection).map_err(&failed)? {
         if other == plan {
@@ -432,59 +444,62 @@ pub(super) fn check_tables(
         }
     }
     let stand_in = stand_in(connection).map_err(&failed)?;
+    let mut causes = Vec::new();
     for table in tables {
         let name = table.name.as_str();
-        if let Some((_, other)) = claimed.iter().find(|(t, _)| t.eq_ignore_ascii_case(name)) {
-            return refuse(name, format!("the plan '{other}' has migrated into it"));
-        }
-        let kind: Option<String> = connection
-            .query_row(
-                // A trigger's name is in nobody's way. A virtual table and its shadows are tables here.
-                "SELECT coalesce(
-                     (SELECT type || ' table' FROM pragma_table_list
-                      WHERE schema = 'main' AND name = s.name AND type IN ('virtual', 'shadow')),
-                     type)
-                 FROM sqlite_schema AS s
-                 WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view')",
-                [name],
-                |row| row.get(0),
-            )
-            .optional()
-            .map_err(&failed)?;
-        match kind.as_deref() {
-            None => {
-                if let Err(reason) = define(&stand_in, table) {
-                    return refuse(name, reason);
+        let claim = claimed.iter().find(|(claimed, _)| claimed.eq_ignore_ascii_case(name));
+        let reason = match (claim, standing(connection, name).map_err(&failed)?.as_deref()) {
+            (Some((_, other)), _) => format!("the plan '{other}' has migrated into it"),
+            (None, None) => {
+                let made = index::or_nothing(&stand_in, || define(&stand_in, path, table));
+                causes.extend(made.err());
+                continue;
+            }
+            (None, Some(_)) if *table == quarantine_table(plan) => NOT_OURS.to_owned(),
+            (None, Some("table")) => {
+                let empty = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(name));
+                if connection.query_one(&empty, [], |row| row.get(0)).map_err(&failed)? {
+                    continue;
                 }
+                "it is there already and holds rows".to_owned()
             }
-            Some(_) if *table == quarantine_table(plan) => {
-                return refuse(name, NOT_OURS.to_owned());
-            }
-            Some("table") => {
-                let empty: bool = connection
-                    .query_one(
-                        &format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(name)),
-                        [],
-                        |row| row.get(0),
-                    )
-                    .map_err(&failed)?;
-                if !empty {
-                    return refuse(name, "it is there already and holds rows".to_owned());
-                }
-            }
-            Some(kind @ "index") => return refuse(name, format!("the name belongs to an {kind}")),
-            Some(kind) => return refuse(name, format!("the name belongs to a {kind}")),
-        }
+            (None, Some(kind @ "index")) => format!("the name belongs to an {kind}"),
+            (None, Some(kind)) => format!("the name belongs to a {kind}"),
+        };
+        causes.push(Cause::Table { path: path.to_owned(), table: name.to_owned(), reason });
     }
-    check_indexes(connection, path, tables)
+    causes.extend(check_indexes(connection, path, tables)?);
+    Ok(causes)
 }
 
-/// Whether the indexes that are going to be made can be, and their names are free.
-fn check_indexes(connection: &Connection, path: &Path, tables: &[Table]) -> Result<(), Cause> {
+/// What kind of thing has the name, if any has: a trigger's name is in nobody's way.
+fn standing(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    // A virtual table and its shadows are tables here.
+    let kind = "SELECT coalesce(
+             (SELECT type || ' table' FROM pragma_table_list
+              WHERE schema = 'main' AND name = s.name AND type IN ('virtual', 'shadow')),
+             type)
+         FROM sqlite_schema AS s
+         WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view')";
+    connection.query_row(kind, [name], |row| row.get(0)).optional()
+}
+
+/// Why indexes that are going to be made can't be, or have names that are taken.
+fn check_indexes(
+    connection: &Connection,
+    path: &Path,
+    tables: &[Table],
+) -> Result<Vec<Cause>, Cause> {
     let failed = engine("look at the tables of", path);
-    let wanted = index::try_out(tables)
-        .map_err(|(table, error)| index::refused(path, &table.name, error))?;
-    for (table, SchemaEntry { name, .. }) in wanted {
+    let mut causes = Vec::new();
+    for (table, index) in index::try_out(tables) {
+        let name = match index {
+            Ok(index) => index.name,
+            Err(error) => {
+                causes.push(index::refused(path, &table.name, error));
+                continue;
+            }
+        };
         // A table that is there gets no index.
         let taken: bool = connection
             .query_one(
@@ -498,8 +513,8 @@ fn check_indexes(connection: &Connection, path: &Path, tables: &[Table]) -> Resu
             .map_err(&failed)?;
         if taken {
             let error = MappingError::Refused(format!("the name '{name}' is taken"));
-            return Err(index::refused(path, &table.name, error));
+            causes.push(index::refused(path, &table.name, error));
         }
     }
-    Ok(())
+    Ok(causes)
 }
