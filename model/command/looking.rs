@@ -1,12 +1,12 @@
 //! `status` and `plan`: what they tell, and that they leave everything alone.
 
-use super::{Daemon, code, cutover, text, unchanged};
+use super::{COMMAND, Daemon, code, cutover, text, unchanged};
 use crate::child;
 use crate::common::snapshot;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn status_tells_one_object_and_changes_nothing_while_a_daemon_holds_its_store() {
@@ -63,6 +63,19 @@ fn plan_counts_every_pair_marks_the_commit_point_and_changes_nothing() {
     let said = text(&daemon.ends("plan", &[], 0).stdout);
     assert!(said.contains("accounts/first as blobs into accounts_first: 20 pairs, 120 bytes"));
     assert!(said.contains("no way back by itself after this"), "{said}");
+}
+
+#[test]
+fn an_object_that_can_not_be_printed_is_an_error() {
+    let daemon = Daemon::opened_once();
+    for verb in [&["status", "--json"][..], &["plan", "--json"], &["plan", "--full", "--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("opens");
+        let words = daemon.words(verb[0], &verb[1..]);
+        let output = Command::new(COMMAND).args(&words).stdout(full).output().expect("the command");
+        assert_eq!(code(&output), 7, "{verb:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("can't print: No space left on device"), "{verb:?}: {said}");
+    }
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use crate::arguments::Arguments;
 use crate::exit::{INTERRUPTED, Stop};
+use crate::report::{cant_print, print};
 use clap::CommandFactory;
 use clap_complete::Shell;
-use std::io::{Write, stdout};
 use std::path::Path;
 
 /// `cutover completions`.
@@ -19,7 +19,7 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Stop> {
     let command = Arguments::command().disable_help_subcommand(true);
     let Some(folder) = folder else {
         let mut text = Vec::new();
-        clap_mangen::Man::new(command).render(&mut text).map_err(|error| failed(&error))?;
+        clap_mangen::Man::new(command).render(&mut text).map_err(|error| cant_print(&error))?;
         return print(&text);
     };
     let written =
@@ -33,12 +33,4 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Stop> {
             ),
         )
     })
-}
-
-fn print(text: &[u8]) -> Result<(), Stop> {
-    stdout().write_all(text).map_err(|error| failed(&error))
-}
-
-fn failed(error: &std::io::Error) -> Stop {
-    Stop::new(INTERRUPTED, format!("can't print: {error}; give it another output"))
 }

@@ -20,8 +20,17 @@ pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Stop> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Stop::new(INTERRUPTED, format!("it can't be printed as JSON: {error}; leave out --json"))
     })?;
-    say(&text);
-    Ok(())
+    print(format!("{text}\n").as_bytes())
+}
+
+/// What a program reads from standard output: it must not take a part for the whole.
+pub(crate) fn print(text: &[u8]) -> Result<(), Stop> {
+    let mut output = std::io::stdout();
+    output.write_all(text).and_then(|()| output.flush()).map_err(|error| cant_print(&error))
+}
+
+pub(crate) fn cant_print(error: &std::io::Error) -> Stop {
+    Stop::new(INTERRUPTED, format!("can't print: {error}; give it another output"))
 }
 
 /// `cutover status`.
