@@ -141,11 +141,11 @@ impl Preview {
             State::Fresh => {
                 let survey = self.survey(places)?;
                 self.steps = from_the_start(places, seen);
-                let pace = Pace::new(Phase::Counting, (0, 0), expected(&survey));
+                let expected = expected(&survey);
                 let keyspaces = survey.keyspaces;
                 // Reading takes fjall's own locks again.
                 drop(survey.stores);
-                self.scan(places, &keyspaces, &pace, observer).map_err(Error::Refused)?;
+                self.scan(places, &keyspaces, expected, observer).map_err(Error::Refused)?;
             }
             State::Migrating { .. } => match seen.record() {
                 Some(record) => self.steps = from_the_copy(places, Some(record.copied())),
@@ -193,7 +193,7 @@ impl Preview {
         &mut self,
         places: &Places,
         keyspaces: &[Vec<Keyspace>],
-        pace: &Pace,
+        expected: Option<u64>,
         observer: &mut dyn Observer,
     ) -> Result<(), Cause> {
         let mut total = (0, 0);
@@ -203,9 +203,11 @@ impl Preview {
             let store = (open && !keyspaces.is_empty())
                 .then(|| Store::open(&site.name, &site.path))
                 .transpose()?;
+            // Opening it may replay a long journal, which is no counting.
+            let pace = Pace::new(Phase::Counting, total, expected);
             for keyspace in keyspaces {
                 let counted = match &store {
-                    Some(store) => count(store, site, &keyspace.name, (total, pace), observer)?,
+                    Some(store) => count(store, site, &keyspace.name, (total, &pace), observer)?,
                     None => (0, 0),
                 };
                 total = (total.0 + counted.0, total.1 + counted.1);
@@ -262,9 +264,13 @@ fn count(
     observer: &mut dyn Observer,
 ) -> Result<(u64, u64), Cause> {
     let (mut pairs, mut bytes) = (0_u64, 0_u64);
-    let tell = |observer: &mut dyn Observer, pairs: u64, bytes: u64| {
+    let mut told = None;
+    let mut tell = |observer: &mut dyn Observer, pairs: u64, bytes: u64| {
         let done = (before.0 + pairs, before.1 + bytes);
-        observer.progress(&pace.at(&site.name, keyspace, done));
+        // The end may be told already.
+        if told.replace(done) != Some(done) {
+            observer.progress(&pace.at(&site.name, keyspace, done));
+        }
     };
     store.visit(keyspace, None, &mut |key, value| {
         pairs += 1;

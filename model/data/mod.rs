@@ -10,5 +10,6 @@ mod neighbours;
 mod numbered;
 mod parts;
 mod resuming;
+mod telling;
 mod typed;
 mod whole;

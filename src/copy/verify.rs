@@ -60,11 +60,7 @@ pub(crate) fn verify(
     let mut total = Digest::default();
     for copied in copied {
         let keyspace = copied.keyspace;
-        let mut tell = |found: &Digest| {
-            let done = (total.pairs + found.pairs, total.bytes + found.bytes);
-            observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
-            observer.cancelled()
-        };
+        let mut tell = teller(keyspace, (total.pairs, total.bytes), &pace, observer);
         let found = read_back(copied, &first, second.as_mut(), &mut tell)
             .and_then(|mut found| {
                 kept.read_back(&rows, keyspace, &mut |key, value| {
@@ -84,6 +80,24 @@ pub(crate) fn verify(
         total.join(found);
     }
     Ok(total)
+}
+
+/// Tells how much of a keyspace is found, behind what was found `before` it, and asks whether to stop.
+/// The end may be told already.
+fn teller<'a>(
+    keyspace: &'a KeyspaceRecorded,
+    before: (u64, u64),
+    pace: &'a Pace,
+    observer: &'a mut dyn Observer,
+) -> impl FnMut(&Digest) -> bool + 'a {
+    let mut told = None;
+    move |found| {
+        let done = (before.0 + found.pairs, before.1 + found.bytes);
+        if told.replace(done) != Some(done) {
+            observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
+        }
+        observer.cancelled()
+    }
 }
 
 /// Reads a keyspace's rows back, in two parts at once where that can be.
@@ -186,11 +200,7 @@ pub(crate) fn digest_source(
     observer: &mut dyn Observer,
 ) -> Result<(), StepError> {
     let mut found = Digest::default();
-    let mut tell = |found: &Digest| {
-        let done = (before.0 + found.pairs, before.1 + found.bytes);
-        observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
-        observer.cancelled()
-    };
+    let mut tell = teller(keyspace, before, pace, observer);
     if let Some(store) = store {
         store.visit(&keyspace.keyspace, None, &mut |key, value| {
             found.add(key, value);
