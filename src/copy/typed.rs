@@ -60,7 +60,6 @@ type Encode<T> = dyn Fn(&Rows<'_>, &T) -> Result<Pair, MappingError> + Send + Sy
 /// ```
 pub struct Typed<T> {
     table: Table,
-    select: String,
     raw: Option<String>,
     decode: Box<Decode<T>>,
     encode: Box<Encode<T>>,
@@ -93,13 +92,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         encode: impl Fn(&Rows<'_>, &T) -> Result<Pair, MappingError> + Send + Sync + 'static,
     ) -> Self {
         let table = Table::new(table, create);
-        Self {
-            select: format!("SELECT * FROM {}", quote(&table.name)),
-            table,
-            raw: None,
-            decode: Box::new(decode),
-            encode: Box::new(encode),
-        }
+        Self { table, raw: None, decode: Box::new(decode), encode: Box::new(encode) }
     }
 
     /// Keeps, in the column `column` (`BLOB`, may be `NULL`), the bytes of each value that its
@@ -157,6 +150,20 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         }
     }
 
+    /// All columns of the table but the one that keeps bytes, which is none of the struct's and may be
+    /// refused by it.
+    fn columns(&self, rows: &Rows<'_>) -> Result<Vec<String>, MappingError> {
+        let mut columns: Vec<String> = Vec::new();
+        let names = "SELECT name FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid";
+        rows.query_each(names, [&self.table.name], |row| {
+            columns.push(row.get(0)?);
+            Ok(())
+        })?;
+        columns.retain(|name| self.raw.as_ref().is_none_or(|raw| !raw.eq_ignore_ascii_case(name)));
+        Ok(columns)
+    }
+
+    /// `columns` are the row's first.
     fn pair(
         &self,
         rows: &Rows<'_>,
@@ -168,7 +175,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
             .map_err(|error| self.unread(error))?;
         let (key, value) = (self.encode)(rows, &read)?;
         let raw: Option<Vec<u8>> = match &self.raw {
-            Some(column) => row.get(column.as_str())?,
+            Some(_) => row.get(columns.len())?,
             None => None,
         };
         let Some(raw) = raw else { return visit(&key, &value) };
@@ -234,12 +241,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Mapping for Typed<T> {
     }
 
     fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
-        let mut columns: Option<Vec<String>> = None;
-        rows.query_each(&self.select, [], |row| {
-            let columns = columns
-                .get_or_insert_with(|| row.as_ref().column_names().map(str::to_owned).collect());
-            self.pair(rows, row, columns, visit)
-        })
+        let columns = self.columns(rows)?;
+        let names: Vec<String> = columns.iter().chain(&self.raw).map(|name| quote(name)).collect();
+        let select = format!("SELECT {} FROM {}", names.join(", "), quote(&self.table.name));
+        rows.query_each(&select, [], |row| self.pair(rows, row, &columns, visit))
     }
 }
 

@@ -186,6 +186,33 @@ fn i2_columns_that_disagree_with_the_bytes_that_are_kept_are_found_out() {
 }
 
 #[test]
+fn i2_a_struct_that_refuses_unknown_fields_does_not_see_the_bytes_that_are_kept() {
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Strict {
+        id: u64,
+        name: String,
+    }
+    let strict = Typed::<Strict>::new(
+        "strict",
+        "CREATE TABLE strict (id INTEGER PRIMARY KEY, Raw BLOB, name TEXT NOT NULL) STRICT",
+        |_, value| from_json(value),
+        |row| Ok((row.id.to_be_bytes().to_vec(), to_json(row)?)),
+    )
+    .keep_raw("raw");
+    let connection = database(&strict);
+    let pairs = [r#"{"id":0,"name":"n"}"#, r#"{ "name": "m", "id": 1 }"#];
+    let pairs = (0_u64..).zip(pairs).map(|(id, value)| (id.to_be_bytes().to_vec(), value.into()));
+    let pairs: Vec<Pair> = pairs.collect();
+    for pair in &pairs {
+        write(&connection, &strict, pair).unwrap();
+    }
+    assert_eq!(read(&connection, &strict).unwrap(), pairs);
+    let kept = "SELECT count(*) FROM strict WHERE raw IS NOT NULL";
+    assert_eq!(connection.query_one(kept, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
 fn a_row_that_is_no_struct_is_refused_by_its_column_and_not_by_its_content() {
     let mapping = all();
     let connection = database(&mapping);
