@@ -103,6 +103,7 @@ impl Driver {
         if record.stage == RecordStage::Copying {
             let planned: Vec<Table> = mappings.iter().flat_map(|k| k.mapping.tables()).collect();
             target.check_made(record, &planned)?;
+            self.check_budgets(record)?;
         }
         let middles = middles.iter().map(Option::as_ref).chain(std::iter::repeat(None));
         let copied: Vec<Copied<'_>> = record
@@ -123,6 +124,21 @@ impl Driver {
             bytes = total.bytes,
             "the target was re-read and is whole"
         );
+        Ok(())
+    }
+
+    /// Refuses more pairs in quarantine than the plan lets there: it may let fewer than it did when
+    /// they were copied.
+    fn check_budgets(&self, record: &Record) -> Result<(), Cause> {
+        for source in &self.places.plan.inner.sources {
+            let quarantined = record.quarantined(&source.name);
+            if quarantined > source.quarantine {
+                return Err(Cause::PlanChanged(format!(
+                    "{quarantined} pairs of source '{}' are in quarantine, and it lets {} there now",
+                    source.name, source.quarantine
+                )));
+            }
+        }
         Ok(())
     }
 

@@ -107,6 +107,27 @@ fn i2_one_more_than_the_budget_stops_the_run_behind_those_that_are_kept_and_a_la
 }
 
 #[test]
+fn a_budget_that_is_lowered_behind_the_copy_is_refused_before_the_commit_point() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stores(folder.path());
+    let begun = fresh_handle(&plan(folder.path(), ENOUGH)).begin().expect("begins");
+    drop(begun.prepare(&mut ()).expect("prepares"));
+    for (budget, words) in [
+        ([1, 9], "2 pairs of source 'accounts' are in quarantine, and it lets 1 there now"),
+        ([2, 0], "9 pairs of source 'sessions' are in quarantine, and it lets 0 there now"),
+    ] {
+        let error = cutover::sql(&plan(folder.path(), budget), &mut ()).expect_err("it stops");
+        assert!(matches!(error, Error::Refused(Cause::PlanChanged(_))), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(matches!(
+            cutover::open(&plan(folder.path(), budget)).expect("opens"),
+            Found::Migrating(_)
+        ));
+    }
+    drop(cutover::sql(&plan(folder.path(), [2, 9]), &mut ()).expect("as many as there are"));
+}
+
+#[test]
 fn i2_i7_a_kill_at_any_commit_of_a_copy_with_a_quarantine_ends_with_the_same_rows() {
     let whole = tempfile::tempdir().expect("a folder");
     stores(whole.path());
