@@ -96,9 +96,11 @@ fn run() -> Answer<()> {
     let mut ledger: Box<dyn Ledger> = match words {
         [] => return demo(&folder),
         ["--database-backend", "kv"] => Box::new(on_kv(&folder, &port::plan(&folder)?)?),
-        ["--database-backend", "sqlite", approve @ ..] => {
-            let approved = approve == ["--approve"];
-            Box::new(on_sqlite(&folder, &port::plan(&folder)?, approved)?)
+        ["--database-backend", "sqlite"] => {
+            Box::new(on_sqlite(&folder, &port::plan(&folder)?, false)?)
+        }
+        ["--database-backend", "sqlite", "--approve"] => {
+            Box::new(on_sqlite(&folder, &port::plan(&folder)?, true)?)
         }
         _ => return Err("--database-backend kv, or --database-backend sqlite [--approve]".into()),
     };

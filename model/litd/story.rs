@@ -65,6 +65,20 @@ fn i1_i5_a_daemon_moves_when_it_is_approved_and_never_starts_on_its_old_stores_a
 }
 
 #[test]
+fn an_option_that_is_mistyped_is_refused_and_starts_nothing() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    for backend in ["kv", "sqlite"] {
+        for words in [&["--aprove"][..], &["--approve", "--approve"], &["--approve", "now"]] {
+            let words = [&["--database-backend", backend][..], words].concat();
+            let said = refused(temporary.path(), &words);
+            let usage = "litd: --database-backend kv, or --database-backend sqlite [--approve]";
+            assert!(said.starts_with(usage), "{words:?}: {said}");
+        }
+    }
+    assert!(snapshot(temporary.path()).is_empty());
+}
+
+#[test]
 fn i5_each_store_refuses_by_itself_when_the_markers_before_it_were_removed() {
     let temporary = tempfile::tempdir().expect("a folder");
     let folder = temporary.path();
