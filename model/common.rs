@@ -66,6 +66,9 @@ pub fn small_store(seed: u8, pairs_each: u8) -> Pairs {
 /// The sources of the small daemon, all in one folder.
 pub const SOURCES: [&str; 2] = ["accounts", "sessions"];
 
+/// The keyspaces of each.
+pub const KEYSPACES: [&str; 2] = ["first", "second"];
+
 /// Makes the small daemon's stores in `folder`.
 pub fn small_daemon(folder: &Path) {
     for (seed, name) in (1..).zip(SOURCES) {

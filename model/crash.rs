@@ -7,7 +7,8 @@ pub mod kill;
 pub mod memory;
 
 use crate::common::{
-    SOURCES, copy_tree, read_store, schema_entries, small_daemon, small_plan_with, small_store,
+    KEYSPACES, SOURCES, copy_tree, read_store, schema_entries, small_daemon, small_plan_with,
+    small_store,
 };
 use crate::picky::{self, QUARANTINE, adds_up, has_refused, quarantined, read_target};
 use cutover::{Error, Found, Observer, Plan, PlanBuilder, Progress, ticket};
@@ -271,7 +272,7 @@ pub fn plain_writes(target: &Path) -> bool {
 
 /// Each keyspace's table, and that of the refused pairs.
 fn tables() -> impl Iterator<Item = String> {
-    let of_source = |source| ["first", "second"].map(|keyspace| format!("{source}_{keyspace}"));
+    let of_source = |source| KEYSPACES.map(|keyspace| format!("{source}_{keyspace}"));
     SOURCES.into_iter().flat_map(of_source).chain([QUARANTINE.to_owned()])
 }
 
@@ -288,9 +289,7 @@ fn at_most_one_writer(place: &Place, after: &str) -> bool {
     let copy = place.copy();
     let target = copy.join("target.sqlite");
     let live = target.exists() && recorded(&target).as_deref() == Some("live");
-    if target.exists() {
-        adds_up(&target).unwrap_or_else(|why| panic!("{why} after {after}"));
-    }
+    assert_eq!(adds_up(&target), Ok(()), "after {after}");
     let sql = target.exists() && plain_writes(&target);
     assert_eq!(sql, live, "the target can be written without being live, or not, after {after}");
     for source in SOURCES.into_iter().chain([MISSING]) {

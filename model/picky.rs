@@ -1,7 +1,7 @@
 //! The small daemon's plan with a mapping of its own for one source: some pairs are refused and go into
 //! quarantine, and indexes are made behind the rows.
 
-use crate::common::{Pairs, SOURCES, read_table, small_store};
+use crate::common::{KEYSPACES, Pairs, SOURCES, read_table, small_store};
 use cutover::protocol::RecordStage;
 use cutover::protocol::record::Record;
 use cutover::{Blobs, Mapping, MappingError, Rows, SourceBuilder, Table, Visit};
@@ -90,7 +90,7 @@ pub fn quarantined(target: &Path) -> BTreeSet<Kept> {
 /// One is both.
 pub fn read_target(target: &Path, source: &str) -> Result<Pairs, String> {
     let table = |keyspace: &str| read_table(target, &format!("{source}_{keyspace}"));
-    let mut pairs: Pairs = ["first", "second"].map(|name| (name.to_owned(), table(name))).into();
+    let mut pairs: Pairs = KEYSPACES.map(|name| (name.to_owned(), table(name))).into();
     for (_, keyspace, key, value) in quarantined(target).into_iter().filter(|kept| kept.0 == source)
     {
         if pairs.entry(keyspace).or_default().insert(key.clone(), value).is_some() {
@@ -121,25 +121,28 @@ pub fn has_refused(target: &Path) -> Result<(), String> {
 ///
 /// What does not agree.
 pub fn adds_up(target: &Path) -> Result<(), String> {
-    let connection = Connection::open(target).expect("opens");
-    let count = |query: &str| -> u64 {
-        let count: i64 = connection.query_one(query, [], |row| row.get(0)).expect(query);
-        count.unsigned_abs()
+    if !target.exists() {
+        return Ok(());
+    }
+    let connection = Connection::open(target).map_err(|error| error.to_string())?;
+    let body = "SELECT body FROM cutover_record";
+    let Ok(body) = connection.query_one(body, [], |row| row.get::<_, String>(0)) else {
+        return Ok(());
     };
-    let body =
-        connection.query_one("SELECT body FROM cutover_record", [], |row| row.get::<_, String>(0));
-    let Ok(body) = body else { return Ok(()) };
-    let record = Record::decode(body.as_bytes()).expect("a record");
-    let quarantined = quarantined(target);
+    let record = Record::decode(body.as_bytes()).map_err(|error| error.to_string())?;
+    let count = |from: &str| -> Result<u64, String> {
+        let counted = connection
+            .query_one(&format!("SELECT count(*) FROM {from}"), [], |row| row.get::<_, i64>(0));
+        counted.map(i64::unsigned_abs).map_err(|error| error.to_string())
+    };
     for keyspace in &record.keyspaces {
         let table = &keyspace.tables[0];
-        let of_this = |kept: &&Kept| kept.0 == keyspace.source && kept.1 == keyspace.keyspace;
-        let kept = quarantined.iter().filter(of_this).count() as u64;
-        let written = count(&format!("SELECT count(*) FROM \"{table}\""));
-        let indexes = count(&format!(
-            "SELECT count(*) FROM sqlite_schema WHERE name = '{}'",
-            index_of(table)
-        ));
+        let written = count(table)?;
+        let kept = record.quarantine().map_or(Ok(0), |_| {
+            let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
+            count(&format!("{QUARANTINE} WHERE source = '{source}' AND keyspace = '{keyspace}'"))
+        })?;
+        let indexes = count(&format!("sqlite_schema WHERE name = '{}'", index_of(table)))?;
         let wanted = u64::from(keyspace.done && keyspace.mapping == NAME);
         // Once it is live, rows are the daemon's.
         let read = record.stage == RecordStage::Live || keyspace.pairs == written + kept;

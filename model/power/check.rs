@@ -1,11 +1,12 @@
 //! Whether what a power cut has left is as it was promised.
 
-use super::life::{End, KEYSPACES, Wish, home, plan, settle, stores, target};
+use super::life::{End, Wish, home, plan, settle, stores, target};
 use super::place::Place;
 use super::promise::{Promise, take};
 use super::tree::Tree;
-use crate::common::{Pairs, SOURCES, read_store, read_table};
+use crate::common::{KEYSPACES, Pairs, SOURCES, read_store, schema_entries};
 use crate::crash::{MISSING, plain_writes, stock_writes};
+use crate::picky::{adds_up, has_refused, read_target};
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -19,7 +20,9 @@ use std::path::Path;
 pub fn check(place: &Place, image: &Tree, promise: &Promise) -> Result<usize, String> {
     let scratch = place.scratch();
     image.write_to(&scratch);
-    let sql = plain_writes(&target(&scratch, place.sources));
+    let target = target(&scratch, place.sources);
+    adds_up(&target)?;
+    let sql = plain_writes(&target);
     let home = home(&scratch, place.sources);
     let missing = (place.sources > 2).then_some(MISSING);
     let sources: Vec<&str> = stores(place.sources).iter().copied().chain(missing).collect();
@@ -87,7 +90,7 @@ fn start(place: &Place, promise: &Promise, sql: bool, wish: Wish) -> Result<(), 
     Ok(())
 }
 
-/// Every pair exactly once on one side, and the other side shut.
+/// Every pair exactly once on one side, in quarantine if it is refused, and the other side shut.
 fn ended(place: &Place, promise: &Promise, end: End) -> Result<(), String> {
     let folder = place.folder();
     let target = target(&folder, place.sources);
@@ -95,9 +98,7 @@ fn ended(place: &Place, promise: &Promise, end: End) -> Result<(), String> {
         let store = home(&folder, place.sources).join(source);
         let mut found = match end {
             End::Kv => read_store(&store),
-            End::Sql => KEYSPACES
-                .map(|name| (name.to_owned(), read_table(&target, &format!("{source}_{name}"))))
-                .into(),
+            End::Sql => read_target(&target, source)?,
         };
         if end == End::Sql && stock_writes(&store) {
             return Err(format!("{source} opens beside a live target"));
@@ -112,8 +113,14 @@ fn ended(place: &Place, promise: &Promise, end: End) -> Result<(), String> {
             return Err(format!("{source} has not its own pairs in {end:?}: {found:?}"));
         }
     }
+    if end == End::Sql && place.sources > 2 {
+        has_refused(&target)?;
+    }
     if end == End::Kv && plain_writes(&target) {
         return Err("the target can be written beside KV stores".to_owned());
+    }
+    if end == End::Kv && schema_entries(&target) > 0 {
+        return Err("something is left in the target".to_owned());
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! A daemon's whole life, act by act.
 
 use super::disk::{VICTIM, mark};
-use crate::common::{SOURCES, small_plan_of, small_store, write_store};
+use crate::common::{KEYSPACES, SOURCES, small_plan_of, small_plan_with, small_store, write_store};
 use crate::crash::{play_plan, with_missing};
+use crate::picky;
 use cutover::{Aborted, Error, Found, JournalMode, Plan, ticket};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,19 +27,17 @@ pub fn target(folder: &Path, sources: usize) -> PathBuf {
     }
 }
 
+/// Of three sources also with a quarantine and indexes.
 pub fn plan(folder: &Path, sources: usize) -> Plan {
     let home = home(folder, sources);
-    let plan = small_plan_of(stores(sources), &home).target(target(folder, sources));
-    match sources {
-        1 => plan,
-        2 => plan.journal_mode(JournalMode::Wal),
-        _ => with_missing(plan, &home),
-    }
-    .build()
-    .expect("a plan")
+    let stores = stores(sources);
+    let plan = match sources {
+        1 => small_plan_of(stores, &home),
+        2 => small_plan_of(stores, &home).journal_mode(JournalMode::Wal),
+        _ => with_missing(small_plan_with(stores, &home, picky::define), &home),
+    };
+    plan.target(target(folder, sources)).build().expect("a plan")
 }
-
-pub const KEYSPACES: [&str; 2] = ["first", "second"];
 
 /// What a person wants of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

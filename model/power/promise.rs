@@ -1,7 +1,7 @@
 //! What somebody was told by some instant of a life, and so must find after a power cut.
 
-use super::life::{End, KEYSPACES, Wish, value};
-use crate::common::{Pairs, SOURCES, small_store};
+use super::life::{End, Wish, value};
+use crate::common::{KEYSPACES, Pairs, SOURCES, small_store};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Writes that were begun, and those of them that were acknowledged.
