@@ -113,6 +113,14 @@ pub fn drive_to_sql(folder: &Path) {
     cutover::sql(&small_plan(folder), &mut ()).expect("SQL");
 }
 
+/// A folder in memory, where there is one: a kill leaves the page cache alone, and looking needs no
+/// durability.
+pub fn folder_in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a folder")
+}
+
 /// Copies a folder with all that is in it.
 pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");

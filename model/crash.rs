@@ -7,8 +7,8 @@ pub mod kill;
 pub mod memory;
 
 use crate::common::{
-    KEYSPACES, SOURCES, copy_tree, read_store, schema_entries, small_daemon, small_plan_with,
-    small_store,
+    KEYSPACES, SOURCES, copy_tree, folder_in_memory, read_store, schema_entries, small_daemon,
+    small_plan_with, small_store,
 };
 use crate::picky::{self, QUARANTINE, adds_up, has_refused, quarantined, read_target};
 use cutover::{Error, Found, Observer, Plan, PlanBuilder, Progress, ticket};
@@ -88,10 +88,7 @@ struct Place {
 
 impl Place {
     fn new(story: Story) -> Self {
-        // A kill leaves the page cache alone, so memory does.
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let root = root.expect("a folder");
+        let root = folder_in_memory();
         let at = |name: &str| root.path().join(name);
         let place = Self {
             folder: at("work"),

@@ -3,7 +3,7 @@
 use super::act::{ACTS, Act, StopAfter, Told};
 use super::follow::{SOURCES, Strike, World};
 use crate::child;
-use crate::common::{self, Pairs, write_store};
+use crate::common::{self, Pairs, folder_in_memory, write_store};
 use crate::proof::hands::Name;
 use crate::proof::world::PLACES;
 use cutover::Plan;
@@ -67,11 +67,9 @@ pub fn play(act: &str, folder: &Path, place: &str) {
 impl Disk {
     /// The stores of `world`, which is fresh.
     pub fn new(world: &World) -> Self {
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let rows = std::array::from_fn(|_| Rows::new());
         let mut disk = Self {
-            root: root.expect("a folder"),
+            root: folder_in_memory(),
             contents: BTreeMap::from([(0, Pairs::new())]),
             rows,
             rows_aside: Rows::new(),

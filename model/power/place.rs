@@ -4,10 +4,11 @@ use super::disk::{Disk, Fault, mark};
 use super::life::{Act, create};
 use super::log::Op;
 use crate::child;
+use crate::common::folder_in_memory;
 use cutover::fault::MISTAKE_ENVIRONMENT;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const SIGKILL: i32 = 9;
 
@@ -21,10 +22,7 @@ pub struct Place {
 impl Place {
     /// With the daemon's stores, from of old, in [`base`](Self::base).
     pub fn new(sources: usize) -> Self {
-        // Looking at an image needs no durability, so memory does.
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let place = Self { root: root.expect("a folder"), sources };
+        let place = Self { root: folder_in_memory(), sources };
         create(&place.base(), sources);
         place
     }
