@@ -8,6 +8,9 @@ use std::process::{Command, Output, Stdio};
 const ENVIRONMENT: &str = "CUTOVER_TEST_CHILD";
 const SEPARATOR: &str = "\u{1f}";
 
+/// What ended a process that was killed at a fault point, or by the disk.
+pub const SIGKILL: i32 = 9;
+
 /// A command that plays the part that `words` name.
 pub fn command(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test's own path"));

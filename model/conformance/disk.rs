@@ -2,7 +2,7 @@
 
 use super::act::{ACTS, Act, StopAfter, Told};
 use super::follow::{SOURCES, Strike, World};
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::common::{self, Pairs, folder_in_memory, write_store};
 use crate::proof::hands::Name;
 use crate::proof::world::PLACES;
@@ -12,8 +12,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-
-const SIGKILL: i32 = 9;
 
 /// How a process of its own tells what it was told.
 const TOLD: &str = "told: ";

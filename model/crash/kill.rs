@@ -3,14 +3,12 @@
 use super::{
     CLAIM_LEFT_OVER, End, Place, SOURCES, Story, at_most_one_writer, ended, names, play, story,
 };
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::common::samples;
 use cutover::fault::{ENVIRONMENT, arm, passed};
 use cutover::{Cause, Error};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-
-const SIGKILL: i32 = 9;
 
 /// Plays `act` in a process of its own, which is killed at fault point `at`.
 pub fn killed(act: &str, folder: &Path, at: usize) -> bool {

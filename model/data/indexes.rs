@@ -1,6 +1,6 @@
 //! Indexes that a plan asks for: made once a table has its rows, and gone with it.
 
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::common::{Pairs, write_store};
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite};
 use cutover::codec::{from_json, to_json};
@@ -187,7 +187,7 @@ fn i7_a_kill_at_any_commit_of_a_copy_with_indexes_ends_with_each_of_them_once() 
             .env(fault::ENVIRONMENT, format!("kill:{number}"))
             .output()
             .expect("a child");
-        assert_eq!(output.status.signal(), Some(9));
+        assert_eq!(output.status.signal(), Some(SIGKILL));
         before_all += usize::from(indexes(folder.path()) != all());
         migrate(folder.path());
         assert_eq!(indexes(folder.path()), all(), "killed at {number}");

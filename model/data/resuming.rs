@@ -1,6 +1,6 @@
 //! What is done again after a kill, and what is not done at all once the data has moved.
 
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::common::{read_table, small_store};
 use crate::daemon::{Daemon, settle};
 use cutover::fault;
@@ -55,7 +55,7 @@ fn i2_a_kill_in_the_copy_costs_one_chunk_at_most() {
             .env(fault::ENVIRONMENT, format!("kill:{number}"))
             .output()
             .expect("a child");
-        assert_eq!(output.status.signal(), Some(9));
+        assert_eq!(output.status.signal(), Some(SIGKILL));
         // The chunk whose commit it was killed before is lost, and no other.
         let durable = durable_pairs(&daemon);
         let chunks = at.div_ceil(2);

@@ -3,14 +3,12 @@
 use super::disk::{Disk, Fault, mark};
 use super::life::{Act, create};
 use super::log::Op;
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::common::folder_in_memory;
 use cutover::fault::MISTAKE_ENVIRONMENT;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-
-const SIGKILL: i32 = 9;
 
 /// Where lives are recorded, and images of them are looked at: markers name paths, so that both are
 /// at the same.

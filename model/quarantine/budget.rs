@@ -4,7 +4,7 @@ use super::{
     BAD, DAMAGED, ENOUGH, IN_QUARANTINE, TABLES, count, is_refused, migrate, plan, rows, session,
     stores,
 };
-use crate::child;
+use crate::child::{self, SIGKILL};
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite};
 use cutover::{Aborted, Cause, Error, Found, fault};
 use std::os::unix::process::ExitStatusExt;
@@ -144,7 +144,7 @@ fn i2_i7_a_kill_at_any_commit_of_a_copy_with_a_quarantine_ends_with_the_same_row
             .env(fault::ENVIRONMENT, format!("kill:{number}"))
             .output()
             .expect("a child");
-        assert_eq!(output.status.signal(), Some(9));
+        assert_eq!(output.status.signal(), Some(SIGKILL));
         if count(folder.path(), TABLES) > 0 {
             part_way += usize::from((1..11).contains(&count(folder.path(), IN_QUARANTINE)));
         }
