@@ -135,6 +135,14 @@ pub fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
+/// The same, in the place of whatever folder is there.
+pub fn copy_tree_anew(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).expect("removes");
+    }
+    copy_tree(from, to);
+}
+
 /// Copies a file and its holes: most of fjall's journal, 64 MiB long, is one.
 fn copy_file(from: &Path, to: &Path) {
     use std::os::unix::fs::FileExt;

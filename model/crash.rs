@@ -7,8 +7,8 @@ pub mod kill;
 pub mod memory;
 
 use crate::common::{
-    KEYSPACES, SOURCES, copy_tree, folder_in_memory, read_store, schema_entries, small_daemon,
-    small_plan_with, small_store,
+    KEYSPACES, SOURCES, copy_tree, copy_tree_anew, folder_in_memory, read_store, schema_entries,
+    small_daemon, small_plan_with, small_store,
 };
 use crate::picky::{self, QUARANTINE, adds_up, has_refused, quarantined, read_target};
 use cutover::{Error, Found, Observer, Plan, PlanBuilder, Progress, ticket};
@@ -106,16 +106,12 @@ impl Place {
     }
 
     fn reset(&self) {
-        fs::remove_dir_all(&self.folder).expect("removes");
-        copy_tree(&self.template, &self.folder);
+        copy_tree_anew(&self.template, &self.folder);
     }
 
     /// A copy that may be written.
     fn copy(&self) -> &Path {
-        if self.scratch.exists() {
-            fs::remove_dir_all(&self.scratch).expect("removes");
-        }
-        copy_tree(&self.folder, &self.scratch);
+        copy_tree_anew(&self.folder, &self.scratch);
         &self.scratch
     }
 }

@@ -2,7 +2,8 @@
 
 use super::disk::{Disk, SQL_FILES, remove, sql, with};
 use super::follow::World;
-use crate::common::{self, copy_tree};
+use crate::common;
+use crate::daemon::put;
 use crate::proof::hands::{Act as Hand, Name};
 use crate::proof::world::Hidden;
 use cutover::protocol::marker::{Hints, Marker};
@@ -52,11 +53,7 @@ impl Disk {
             Hand::Copies(at, name) => {
                 let (from, to) = (self.name(at, name), self.aside("thing"));
                 remove(&to);
-                if from.is_dir() {
-                    copy_tree(&from, &to);
-                } else {
-                    fs::copy(from, to).expect("copies");
-                }
+                put(&from, &to);
             }
             Hand::Puts(at, name) => {
                 fs::rename(self.aside("thing"), self.name(at, name)).expect("moves");

@@ -1,9 +1,9 @@
 //! What stock programs find on disk, beside what the model says.
 
-use super::disk::{Disk, remove, sql, with};
+use super::disk::{Disk, sql, with};
 use super::follow::{SOURCES, World, store_of};
 use super::variants::RUINED;
-use crate::common::{self, copy_tree, read_store, read_table, schema_entries};
+use crate::common::{self, copy_tree_anew, read_store, read_table, schema_entries};
 use crate::crash;
 use crate::proof::world::{PLACES, SPOILED, Target};
 use cutover::protocol::RecordStage;
@@ -14,8 +14,7 @@ impl Disk {
     /// What differs between `world` and what stock programs find: on a copy, since they write.
     pub fn differs(&self, world: &World) -> Option<String> {
         let copy = self.root.path().join("copy");
-        remove(&copy);
-        copy_tree(&self.folder(), &copy);
+        copy_tree_anew(&self.folder(), &copy);
         let stores = (0..SOURCES).find_map(|at| self.store_differs(world, at, &copy));
         stores.or_else(|| (0..PLACES).find_map(|place| self.sql_differs(world, place, &copy)))
     }
