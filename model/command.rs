@@ -9,9 +9,10 @@ mod stopping;
 mod wording;
 
 use crate::child;
-use crate::common::{SOURCES, read_store, read_table, small_daemon, small_store, snapshot};
+use crate::common::{
+    SOURCES, Snapshot, changed, read_store, read_table, small_daemon, small_store, snapshot,
+};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -31,11 +32,9 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Demands that every file is as it was, and names those that are not.
-pub fn unchanged(folder: &Path, before: &BTreeMap<String, Option<Vec<u8>>>) {
+pub fn unchanged(folder: &Path, before: &Snapshot) {
     let after = snapshot(folder);
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changed: Vec<_> =
-        names.into_iter().filter(|name| before.get(*name) != after.get(*name)).collect();
+    let changed = changed(before, &after);
     assert!(changed.is_empty(), "changed: {changed:?}");
 }
 

@@ -1,7 +1,7 @@
 //! What the tests share: a small daemon's stores, its plan, and looking at what is on disk.
 
 use cutover::{Plan, PlanBuilder, SourceBuilder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -168,10 +168,19 @@ pub fn visit_data(file: &fs::File, mut visit: impl FnMut(u64, &[u8])) {
     }
 }
 
+/// The content of each file by its name; none of a folder.
+pub type Snapshot = BTreeMap<String, Option<Vec<u8>>>;
+
+/// The names that only one of the two has, or whose content differs.
+pub fn changed<'a>(before: &'a Snapshot, after: &'a Snapshot) -> Vec<&'a String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().filter(|name| before.get(*name) != after.get(*name)).collect()
+}
+
 /// Every file below `folder` with its content, and every folder with none: to see that nothing was
 /// changed or created.
-pub fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
-    let mut found = BTreeMap::new();
+pub fn snapshot(folder: &Path) -> Snapshot {
+    let mut found = Snapshot::new();
     for entry in fs::read_dir(folder).expect("lists") {
         let path = entry.expect("lists").path();
         let name = path.display().to_string();

@@ -9,9 +9,9 @@ use super::place::Place;
 use super::promise::Promise;
 use super::tree::{Node, ROOT, Tree};
 use crate::child;
-use crate::common::samples;
+use crate::common::{Snapshot, changed, samples};
 use cutover::Error;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::AddAssign;
 use std::path::Path;
 
@@ -31,8 +31,8 @@ pub fn try_act(name: &str, folder: &Path, sources: usize) {
 /// What a refusal must leave as it was: each name beside the stores and the target, and what is in
 /// each file. Stores themselves are fjall's, which tidies them whenever they are opened; and making
 /// durable what is in the target writes the number of a page anew.
-fn standing(tree: &Tree) -> BTreeMap<String, Option<Vec<u8>>> {
-    let mut standing = BTreeMap::new();
+fn standing(tree: &Tree) -> Snapshot {
+    let mut standing = Snapshot::new();
     let mut folders = vec![(String::new(), ROOT)];
     while let Some((folder, ino)) = folders.pop() {
         for (path, ino) in tree.list(&folder, ino) {
@@ -145,11 +145,7 @@ fn run(
         tally.refused += 1;
         let left = cut(&base, &log, Model::Journaled, Left::All);
         let (before, after) = (standing(&base), standing(&left));
-        let changed: Vec<&String> = before
-            .keys()
-            .chain(after.keys())
-            .filter(|path| before.get(*path) != after.get(*path))
-            .collect();
+        let changed = changed(&before, &after);
         if ONE_CALL.contains(&name) && !changed.is_empty() {
             tally.failed.push(format!("{what} is refused, and {changed:?} have changed: {told}"));
         }
