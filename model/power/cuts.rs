@@ -182,8 +182,7 @@ pub fn add_up<T: Sync, C: AddAssign + Default + Send>(
 /// A life on a disk of its own, and what it began with.
 fn recorded(sources: usize, (before, cut): (&[&'static str], &[&'static str])) -> Life {
     let place = Place::new(sources);
-    let log = place.record(&acts(before, cut));
-    let base = Tree::load(&place.base());
+    let (base, log) = place.record(acts(before, cut));
     Life { place, base, log, from: format!("begin {}", cut[0]) }
 }
 
@@ -243,9 +242,8 @@ fn i1_i2_i3_i4_a_power_cut_at_any_instant_of_the_life_of_three_sources() {
 /// What is cut of the start that recovers from the image that a first cut left.
 fn cut_again(place: &Place, image: &Tree, promise: &Promise, wish: Wish) -> Counts {
     image.write_to(&place.base());
-    let log = place.record(&[Act::new(wish.word())]);
+    let (base, log) = place.record([Act::new(wish.word())]);
     let from = format!("begin {}", wish.word());
-    let base = Tree::load(&place.base());
     let care = Care { stride: stride(10), subsets: 2 };
     let counts = sweep(place, &base, &log, promise.clone(), &from, care, &mut |_, _| true);
     Counts { again: 1, ..counts }
@@ -305,8 +303,7 @@ pub fn kill_and_restart(
     let mut acts = acts(before, &[]);
     acts.push(Act { killed_at: Some(at), ..Act::new(killed) });
     acts.push(Act { mistake, ..Act::new(restart) });
-    let log = place.record(&acts);
-    let base = Tree::load(&place.base());
+    let (base, log) = place.record(acts);
     sweep(place, &base, &log, Promise::new(), &format!("begin {restart}"), care, &mut |_, _| true)
 }
 

@@ -13,18 +13,11 @@ use cutover::Error;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// A disk that stores are created on while it is watched.
-fn created(place: &Place, acts: &[&'static str]) -> (Tree, Vec<Op>) {
-    let acts: Vec<Act> = acts.iter().copied().map(Act::new).collect();
-    let log = place.record(&acts);
-    (Tree::load(&place.base()), log)
-}
-
 /// What programs that know nothing of cutover find after power cuts while a store is created, and
 /// after they were told that it is durable: how often.
 fn found_by_stock_programs(model: Model) -> [BTreeMap<String, usize>; 2] {
     let place = Place::empty(1);
-    let (base, log) = created(&place, &["create", "kv-writes"]);
+    let (base, log) = place.record(["create", "kv-writes"].map(Act::new));
     let mut found = [BTreeMap::new(), BTreeMap::new()];
     let mut promise = Promise::new();
     let mut acknowledged = false;
@@ -60,7 +53,8 @@ fn fjall_keeps_what_it_acknowledged_on_a_journaled_disk_and_not_on_a_strict_one(
 fn i2_i3_a_store_that_was_created_just_before_is_durable_once_it_is_sealed() {
     for sources in [1, 3] {
         let place = Place::empty(sources);
-        let (base, log) = created(&place, &["create", "kv-writes", "sql", "sql-writes"]);
+        let acts = ["create", "kv-writes", "sql", "sql-writes"];
+        let (base, log) = place.record(acts.map(Act::new));
         let care = Care { stride: 1, subsets: 4 };
         let mut ours =
             |image: &Tree, promise: &Promise| lost_by_fjall(&place, image, promise).is_empty();

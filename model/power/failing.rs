@@ -177,15 +177,13 @@ fn run(
 fn every_call(number: usize, before: &[&'static str], name: &'static str) -> Tally {
     let mut tally = Tally::default();
     let place = Place::new(if number.is_multiple_of(2) { 1 } else { 3 });
-    let acts: Vec<Act> = before.iter().copied().map(Act::new).collect();
-    let log = place.record(&acts);
+    let (base, log) = place.record(before.iter().copied().map(Act::new));
     let mut promise = Promise::new();
     for op in &log {
         if let Op::Mark(text) = op {
             promise.hear(text);
         }
     }
-    let base = Tree::load(&place.base());
     cut(&base, &log, Model::Strict, Left::All).write_to(&place.base());
     for failure in FAILURES {
         for for_good in [false, true] {

@@ -3,6 +3,7 @@
 use super::disk::{Disk, Fault, mark};
 use super::life::{Act, create};
 use super::log::Op;
+use super::tree::Tree;
 use crate::child::{self, SIGKILL};
 use crate::common::folder_in_memory;
 use cutover::fault::MISTAKE_ENVIRONMENT;
@@ -56,25 +57,25 @@ impl Place {
         Disk::mount(&self.base(), &folder, fault)
     }
 
-    /// Plays acts one after the other, each in a process of its own, and returns what happened.
-    pub fn record(&self, acts: &[Act]) -> Vec<Op> {
+    /// Plays acts one after the other, each in a process of its own, and returns what the disk began
+    /// with, and what happened.
+    pub fn record(&self, acts: impl IntoIterator<Item = Act>) -> (Tree, Vec<Op>) {
         let disk = self.mount(None);
         for act in acts {
             mark(&self.folder(), &format!("begin {}", act.name));
-            if !self.play(*act) {
+            if !self.play(act) {
                 break;
             }
             if act.killed_at.is_none() {
                 mark(&self.folder(), &format!("end {}", act.name));
             }
         }
-        disk.unmount()
+        (Tree::load(&self.base()), disk.unmount())
     }
 
     /// The operations of an act that comes after others, those that change or sync something.
     pub fn operations(&self, before: &[&'static str], last: &'static str) -> Vec<Op> {
-        let acts: Vec<Act> = before.iter().copied().chain([last]).map(Act::new).collect();
-        let log = self.record(&acts);
+        let (_, log) = self.record(before.iter().copied().chain([last]).map(Act::new));
         let begin = Op::Mark(format!("begin {last}"));
         let first = log.iter().rposition(|op| *op == begin).expect("it was begun");
         log.into_iter().skip(first).filter(Op::counts).collect()

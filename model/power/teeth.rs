@@ -6,13 +6,12 @@ use super::life::Act;
 use super::log::Op;
 use super::place::Place;
 use super::promise::Promise;
-use super::tree::Tree;
 
 /// A migration, cut at every instant, by processes that make a mistake.
 fn migrated_with(mistake: &'static str) -> Counts {
     let place = Place::new(1);
     let acts = ["kv-writes", "sql", "sql-writes"].map(|name| Act { mistake, ..Act::new(name) });
-    cut(&place, &acts, "begin sql")
+    cut(&place, acts, "begin sql")
 }
 
 /// The same where the folders that the stores and the target are in were made just before.
@@ -20,12 +19,11 @@ fn made_and_migrated_with(mistake: &'static str) -> Counts {
     let place = Place::empty(1);
     let acts = ["create", "sql", "sql-writes"].map(|name| Act { mistake, ..Act::new(name) });
     // What fjall and the maker of the folders have not made durable may be lost until the seal.
-    cut(&place, &acts, "end sql")
+    cut(&place, acts, "end sql")
 }
 
-fn cut(place: &Place, acts: &[Act], from: &str) -> Counts {
-    let log = place.record(acts);
-    let base = Tree::load(&place.base());
+fn cut(place: &Place, acts: [Act; 3], from: &str) -> Counts {
+    let (base, log) = place.record(acts);
     let care = Care { stride: 1, subsets: 4 };
     sweep(place, &base, &log, Promise::new(), from, care, &mut |_, _| true)
 }
