@@ -6,8 +6,8 @@ use crate::child::{self, SIGKILL};
 use crate::common::{self, Pairs, folder_in_memory, write_store};
 use crate::proof::hands::Name;
 use crate::proof::world::PLACES;
-use cutover::Plan;
 use cutover::fault::{ENVIRONMENT, Fault, TRACE_ENVIRONMENT, arm, arm_at_step, taken};
+use cutover::{Plan, SourceBuilder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -32,11 +32,8 @@ pub type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// The plan, as it names the target's place. The small daemon's, but any source may be missing.
 fn plan(folder: &Path, place: usize) -> Plan {
-    common::SOURCES
-        .iter()
-        .fold(Plan::builder("small"), |plan, name| {
-            plan.source(*name, folder.join(name), |s| s.may_be_missing().every_keyspace())
-        })
+    let define = |_: &str, source: SourceBuilder| source.may_be_missing().every_keyspace();
+    common::small_plan_with(&common::SOURCES, folder, define)
         .target(sql(folder, place))
         // Several chunks for each keyspace.
         .chunk_bytes(30)
