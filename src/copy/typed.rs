@@ -243,7 +243,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Mapping for Typed<T> {
     fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
         let columns = self.columns(rows)?;
         let names: Vec<String> = columns.iter().chain(&self.raw).map(|name| quote(name)).collect();
-        let select = format!("SELECT {} FROM {}", names.join(", "), quote(&self.table.name));
+        // A table that is gone has no columns, and SQLite says so.
+        let names = if names.is_empty() { "*".to_owned() } else { names.join(", ") };
+        let select = format!("SELECT {names} FROM {}", quote(&self.table.name));
         rows.query_each(&select, [], |row| self.pair(rows, row, &columns, visit))
     }
 }

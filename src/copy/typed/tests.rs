@@ -225,6 +225,15 @@ fn a_row_that_is_no_struct_is_refused_by_its_column_and_not_by_its_content() {
 }
 
 #[test]
+fn a_table_that_is_gone_is_named() {
+    for mapping in [all(), all().keep_raw("raw")] {
+        let connection = Connection::open_in_memory().unwrap();
+        let error = read(&connection, &mapping).unwrap_err();
+        assert!(format!("{error:?}").contains("no such table: all"), "{error:?}");
+    }
+}
+
+#[test]
 fn what_fits_no_column_is_refused_with_the_reason() {
     #[derive(Serialize, Deserialize)]
     struct Nested {
