@@ -2,7 +2,7 @@
 
 use crate::disk;
 use crate::error::{Cause, Contradicted, Error, Words};
-use crate::kv::{FileLock, Look, Site, Standing, holder_of};
+use crate::kv::{FileLock, Look, Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
@@ -292,8 +292,7 @@ fn copy_of(cause: &Cause) -> Cause {
 fn lock_folder(site: &Site) -> Result<Option<FileLock>, Cause> {
     for folder in [&site.path, &site.retired] {
         if disk::metadata(folder)?.is_some_and(|metadata| metadata.is_dir()) {
-            let lock = FileLock::try_new(folder)?
-                .ok_or_else(|| Cause::Locked { path: folder.clone(), holder: holder_of(folder) })?;
+            let lock = FileLock::take(folder)?;
             return if lock.is_at(folder)? {
                 Ok(Some(lock))
             } else {

@@ -16,6 +16,12 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
+    /// Locks what stands at `path`, or says who holds it.
+    pub(crate) fn take(path: &Path) -> Result<Self, Cause> {
+        let lock = Self::try_new(path)?;
+        lock.ok_or_else(|| Cause::Locked { path: path.to_owned(), holder: holder_of(path) })
+    }
+
     /// Locks what stands at `path`; none where another holds it.
     pub(crate) fn try_new(path: &Path) -> Result<Option<Self>, Cause> {
         let file = File::open(path).map_err(Cause::io("open", path))?;

@@ -40,14 +40,12 @@ impl ClaimFile {
         if disk::metadata(&self.path)?.is_none_or(|m| !m.is_file()) {
             return Ok(());
         }
-        match FileLock::try_new(&self.path)? {
-            Some(lock) if lock.is_at(&self.path)? => {
-                self.lock = Some(lock);
-                Ok(())
-            }
-            Some(_) => Err(Cause::ChangedUnderneath(self.path.clone())),
-            None => Err(Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) }),
+        let lock = FileLock::take(&self.path)?;
+        if !lock.is_at(&self.path)? {
+            return Err(Cause::ChangedUnderneath(self.path.clone()));
         }
+        self.lock = Some(lock);
+        Ok(())
     }
 
     /// Whether this process holds the lock.

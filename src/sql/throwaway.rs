@@ -105,14 +105,13 @@ fn locked(folder: &Path) -> Cause {
 
 /// Locks `folder`; none where it is gone.
 fn lock(folder: &Path) -> Result<Option<FileLock>, Cause> {
-    let lock = match FileLock::try_new(folder) {
-        Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-        tried => Some(tried?.ok_or_else(|| locked(folder))?),
-    };
-    // It may have been another, which whoever made it has removed.
-    match lock {
-        Some(lock) if lock.is_at(folder)? => Ok(Some(lock)),
-        Some(_) | None => Ok(None),
+    match FileLock::take(folder) {
+        Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        taken => {
+            let lock = taken?;
+            // It may have been another, which whoever made it has removed.
+            Ok(lock.is_at(folder)?.then_some(lock))
+        }
     }
 }
 
