@@ -104,6 +104,25 @@ impl Pace {
             bytes_here: bytes.saturating_sub(self.bytes_before),
         }
     }
+
+    /// Tells how many pairs and bytes of a keyspace are done, behind what was done `before` it, and asks
+    /// whether to stop. The end may be told already.
+    pub(crate) fn teller<'a>(
+        &'a self,
+        source: &'a str,
+        keyspace: &'a str,
+        before: (u64, u64),
+        observer: &'a mut dyn Observer,
+    ) -> impl FnMut(u64, u64) -> bool + 'a {
+        let mut told = None;
+        move |pairs, bytes| {
+            let done = (before.0 + pairs, before.1 + bytes);
+            if told.replace(done) != Some(done) {
+                observer.progress(&self.at(source, keyspace, done));
+            }
+            observer.cancelled()
+        }
+    }
 }
 
 /// Told about each durable step and each chunk; asked whether to stop. All methods have a default.

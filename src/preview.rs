@@ -264,26 +264,16 @@ fn count(
     observer: &mut dyn Observer,
 ) -> Result<(u64, u64), Cause> {
     let (mut pairs, mut bytes) = (0_u64, 0_u64);
-    let mut told = None;
-    let mut tell = |observer: &mut dyn Observer, pairs: u64, bytes: u64| {
-        let done = (before.0 + pairs, before.1 + bytes);
-        // The end may be told already.
-        if told.replace(done) != Some(done) {
-            observer.progress(&pace.at(&site.name, keyspace, done));
-        }
-    };
+    let mut tell = pace.teller(&site.name, keyspace, before, observer);
     store.visit(keyspace, None, &mut |key, value| {
         pairs += 1;
         bytes += (key.len() + value.len()) as u64;
-        if pairs.is_multiple_of(SCAN_PAIRS) {
-            tell(observer, pairs, bytes);
-            if observer.cancelled() {
-                return Err(Cause::Cancelled);
-            }
+        if pairs.is_multiple_of(SCAN_PAIRS) && tell(pairs, bytes) {
+            return Err(Cause::Cancelled);
         }
         Ok(true)
     })?;
-    tell(observer, pairs, bytes);
+    tell(pairs, bytes);
     Ok((pairs, bytes))
 }
 

@@ -83,21 +83,14 @@ pub(crate) fn verify(
 }
 
 /// Tells how much of a keyspace is found, behind what was found `before` it, and asks whether to stop.
-/// The end may be told already.
 fn teller<'a>(
     keyspace: &'a KeyspaceRecorded,
     before: (u64, u64),
     pace: &'a Pace,
     observer: &'a mut dyn Observer,
 ) -> impl FnMut(&Digest) -> bool + 'a {
-    let mut told = None;
-    move |found| {
-        let done = (before.0 + found.pairs, before.1 + found.bytes);
-        if told.replace(done) != Some(done) {
-            observer.progress(&pace.at(&keyspace.source, &keyspace.keyspace, done));
-        }
-        observer.cancelled()
-    }
+    let mut tell = pace.teller(&keyspace.source, &keyspace.keyspace, before, observer);
+    move |found| tell(found.pairs, found.bytes)
 }
 
 /// Reads a keyspace's rows back, in two parts at once where that can be.
