@@ -389,7 +389,7 @@ impl QuarantineStatus {
                 pairs: keyspace.quarantined,
             })
             .collect();
-        let pairs = keyspaces.iter().fold(0_u64, |pairs, one| pairs.saturating_add(one.pairs));
+        let pairs = keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
         (pairs > 0).then(|| Self { table: quarantine_name(&record.plan), pairs, keyspaces })
     }
 }

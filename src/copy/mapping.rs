@@ -219,7 +219,6 @@ impl<'a> Rows<'a> {
     }
 
     /// As [`Rows::execute`], with SQLite's own error.
-    #[cfg(feature = "typed")]
     pub(super) fn execute_raw<P: Params>(
         &self,
         sql: &str,
@@ -231,8 +230,8 @@ impl<'a> Rows<'a> {
 
     /// Runs one statement of our own; that it fails is no pair's fault.
     pub(super) fn run(&self, sql: &str) -> Result<(), MappingError> {
-        let run = || self.connection.prepare_cached(sql)?.execute([]);
-        run().map(drop).map_err(|error| MappingError::Engine(error.to_string()))
+        let run = self.execute_raw(sql, []);
+        run.map(drop).map_err(|error| MappingError::Engine(error.to_string()))
     }
 
     /// Whether the transaction is still there: SQLite rolls it back by itself at some errors, and what
@@ -258,8 +257,7 @@ impl<'a> Rows<'a> {
     ///
     /// Where SQLite refuses or fails.
     pub fn execute<P: Params>(&self, sql: &str, parameters: P) -> Result<usize, MappingError> {
-        let run = || self.connection.prepare_cached(sql)?.execute(parameters);
-        Ok(run().inspect_err(|error| self.note(error))?)
+        Ok(self.execute_raw(sql, parameters)?)
     }
 
     /// The first row that a query returns, or none. Prepared once.

@@ -168,9 +168,9 @@ impl Target {
     pub(crate) fn check_made(&self, record: &Record, planned: &[Table]) -> Result<(), Cause> {
         let wanted = index::try_out(planned)
             .into_iter()
-            .map(|(table, index)| match index {
-                Ok(index) => Ok((table, index)),
-                Err(error) => Err(index::refused(&self.path, &table.name, error)),
+            .map(|(table, index)| {
+                let refused = |error| index::refused(&self.path, &table.name, error);
+                Ok((table, index.map_err(refused)?))
             })
             .collect::<Result<Vec<_>, Cause>>()?;
         for planned in planned {

@@ -63,3 +63,10 @@ pub(super) fn schema(connection: &Connection, table: &str) -> rusqlite::Result<V
     entries.sort();
     Ok(entries)
 }
+
+/// All that a database holds, without what SQLite itself puts there: the first AUTOINCREMENT makes
+/// `sqlite_sequence`, and only a VACUUM takes it away.
+pub(super) fn count_objects(connection: &Connection) -> rusqlite::Result<i64> {
+    let own = "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    connection.query_one(own, [], |row| row.get(0))
+}

@@ -56,14 +56,11 @@ pub(super) fn create(
     table: &str,
     statement: &str,
 ) -> Result<SchemaEntry, MappingError> {
-    let entries = || -> rusqlite::Result<i64> {
-        connection.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-    };
-    let (count, before) = (entries()?, fence::schema(connection, table)?);
+    let (count, before) = (fence::count_objects(connection)?, fence::schema(connection, table)?);
     connection.execute(statement, [])?;
     let mut made = fence::schema(connection, table)?;
     made.retain(|entry| !before.contains(entry));
-    let is_all = entries()? == count + 1;
+    let is_all = fence::count_objects(connection)? == count + 1;
     match made.pop().filter(|entry| entry.kind == "index" && is_all) {
         Some(index) if index.name.to_ascii_lowercase().starts_with("cutover_") => {
             Err(format!("the name '{}' is reserved", index.name).into())

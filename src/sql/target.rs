@@ -246,7 +246,7 @@ impl Target {
             }
             record::remove(connection, &self.path, &record)
         })?;
-        if count_objects(&connection).map_err(&failed)? == 0 {
+        if fence::count_objects(&connection).map_err(&failed)? == 0 {
             // Gives the space back; nothing depends on it.
             if let Err(error) = connection.execute_batch("VACUUM") {
                 tracing::warn!(%error, "the emptied target was not made smaller");
@@ -373,13 +373,6 @@ impl Target {
     }
 }
 
-/// All that a database holds, without what SQLite itself puts there: the first AUTOINCREMENT makes
-/// `sqlite_sequence`, and only a VACUUM takes it away.
-fn count_objects(connection: &Connection) -> rusqlite::Result<i64> {
-    let own = "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
-    connection.query_one(own, [], |row| row.get(0))
-}
-
 /// Makes a table and nothing else; or why not, and then the transaction must come to nothing.
 pub(super) fn define(connection: &Connection, path: &Path, table: &Table) -> Result<(), Cause> {
     let refused = |reason: String| Cause::Definition {
@@ -388,10 +381,10 @@ pub(super) fn define(connection: &Connection, path: &Path, table: &Table) -> Res
         reason,
     };
     let made = || -> rusqlite::Result<bool> {
-        let before = count_objects(connection)?;
+        let before = fence::count_objects(connection)?;
         connection.execute(&table.create, [])?;
         let made = fence::schema(connection, &table.name)?;
-        Ok(!made.is_empty() && count_objects(connection)? == before + 1)
+        Ok(!made.is_empty() && fence::count_objects(connection)? == before + 1)
     };
     match made() {
         Ok(true) => Ok(()),
