@@ -25,8 +25,9 @@ mod signals;
 #[path = "cutover/verbs.rs"]
 mod verbs;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, PlanArguments};
 use clap::Parser;
+use cutover::Plan;
 use exit::Stop;
 use std::process::ExitCode;
 
@@ -53,36 +54,25 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
                 report::preview(&plan, further.look.json)
             }
         }
-        Command::Migrate(change) => {
-            let plan = change.plan.build()?;
-            verbs::migrate(&plan, change.yes)?;
-            report::quarantine(&plan)
-        }
-        Command::Prepare(change) => {
-            let plan = change.plan.build()?;
-            halves::prepare(&plan, change.yes)?;
-            report::quarantine(&plan)
-        }
+        Command::Migrate(change) => copying(&change.plan, |plan| verbs::migrate(plan, change.yes)),
+        Command::Prepare(change) => copying(&change.plan, |plan| halves::prepare(plan, change.yes)),
         Command::Finalize(change) => {
-            let plan = change.plan.build()?;
-            halves::finalize(&plan, change.yes)?;
-            report::quarantine(&plan)
+            copying(&change.plan, |plan| halves::finalize(plan, change.yes))
         }
-        Command::Verify(only) => {
-            let plan = only.plan.build()?;
-            verbs::verify(&plan)?;
-            report::quarantine(&plan)
-        }
+        Command::Verify(only) => copying(&only.plan, verbs::verify),
         Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
-        Command::Rerun(change) => {
-            let plan = change.plan.build()?;
-            verbs::rerun(&plan, change.into())?;
-            report::quarantine(&plan)
-        }
+        Command::Rerun(change) => copying(&change.plan, |plan| verbs::rerun(plan, change.into())),
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
         Command::Reclaim(change) => verbs::reclaim(&change.plan.build()?, change.yes),
         Command::Demo { folder } => demo::run(folder),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man { folder } => pages::man(folder.as_deref()),
     }
+}
+
+/// Runs a verb that copies pairs or reads copied ones back, and says then which are in quarantine.
+fn copying(plan: &PlanArguments, verb: impl FnOnce(&Plan) -> Result<(), Stop>) -> Result<(), Stop> {
+    let plan = plan.build()?;
+    verb(&plan)?;
+    report::quarantine(&plan)
 }
