@@ -1,6 +1,7 @@
 //! Other processes. The test binary runs itself again, as a program that knows nothing of cutover,
 //! or as one that is killed at a fault point.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -24,6 +25,18 @@ pub fn command(words: &[&str]) -> Command {
 /// Runs a part to its end.
 pub fn run(words: &[&str]) -> Output {
     command(words).output().expect("a child process")
+}
+
+/// Runs a part that is to be killed at a fault point; whether it was.
+pub fn killed(words: &[&str], at: usize) -> bool {
+    let output = command(words)
+        .env(cutover::fault::ENVIRONMENT, format!("kill:{at}"))
+        .output()
+        .expect("a child process");
+    let killed = output.status.signal() == Some(SIGKILL);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(killed || output.status.success(), "{words:?} killed at {at}: {text}");
+    killed
 }
 
 /// Whether a stock fjall program, in a process of its own, can open or create a database at `path`

@@ -129,8 +129,7 @@ impl Daemon {
 
     /// Runs `migrate` in a process that is killed at the fault point with this number.
     fn killed_at(&self, point: usize) {
-        let mut part = child::command(&["sql", self.folder.to_str().expect("UTF-8")]);
-        part.env("CUTOVER_FAULT", format!("kill:{point}")).output().expect("a child");
+        child::killed(&["sql", self.folder.to_str().expect("UTF-8")], point);
     }
 
     /// Kills a migration at its first point where the state is `wanted`.

@@ -46,6 +46,21 @@ pub fn read_table(target: &Path, table: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
     rows.collect::<Result<_, _>>().expect("reads")
 }
 
+/// All that `queries` return, one behind the other.
+pub fn rows_of(target: &Path, queries: &[&str]) -> Vec<Vec<rusqlite::types::Value>> {
+    let connection = rusqlite::Connection::open(target).expect("opens");
+    let mut all = Vec::new();
+    for query in queries {
+        let mut statement = connection.prepare(query).expect(query);
+        let columns = statement.column_count();
+        let rows = statement
+            .query_map([], |row| (0..columns).map(|column| row.get(column)).collect())
+            .expect(query);
+        all.extend(rows.map(|row| row.expect(query)));
+    }
+    all
+}
+
 /// How many entries the schema of an SQL database has; none where there is no such file.
 pub fn schema_entries(target: &Path) -> i64 {
     if !target.exists() {

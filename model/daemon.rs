@@ -1,7 +1,7 @@
 //! The small daemon, brought to each state.
 
 use crate::common::{SOURCES, copy_tree, small_daemon, small_plan};
-use cutover::{Found, Handle, Observer, Plan, Progress};
+use cutover::{Error, Found, Handle, Observer, Plan, Progress};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,6 +128,14 @@ pub fn fresh_handle(plan: &Plan) -> Handle<cutover::Fresh> {
     match cutover::open(plan).expect("opens") {
         Found::Fresh(handle) => handle,
         other => panic!("not fresh: {other:?}"),
+    }
+}
+
+/// Compares a live target with its retired stores.
+pub fn verify(plan: &Plan) -> Result<(), Error> {
+    match cutover::open(plan).expect("opens") {
+        Found::Tombstoned(mut handle) => handle.verify(&mut ()).map(drop),
+        other => panic!("not live: {other:?}"),
     }
 }
 

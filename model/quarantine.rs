@@ -6,7 +6,7 @@ mod budget;
 mod tampering;
 mod telling;
 
-use crate::common::{Pairs, write_store};
+use crate::common::{Pairs, rows_of, write_store};
 use cutover::codec::{from_json, to_json};
 use cutover::{Mapping, MappingError, Plan, Rows, Table, Typed, Visit, fault};
 use rusqlite::types::Value;
@@ -142,24 +142,15 @@ pub fn migrate(folder: &Path) {
 
 /// Everything that the migration put into the target, but for its record.
 fn rows(folder: &Path) -> Vec<Vec<Value>> {
-    let connection = rusqlite::Connection::open(folder.join("target.sqlite")).expect("opens");
-    let mut all = Vec::new();
-    for query in [
+    let queries = [
         "SELECT name FROM sqlite_schema ORDER BY name",
         "SELECT * FROM account ORDER BY id",
         "SELECT * FROM session ORDER BY token",
         "SELECT * FROM line ORDER BY token, at",
         "SELECT * FROM sessions_t ORDER BY key",
         "SELECT * FROM cutover_quarantine_kept ORDER BY source, keyspace, key",
-    ] {
-        let mut statement = connection.prepare(query).expect(query);
-        let columns = statement.column_count();
-        let rows = statement
-            .query_map([], |row| (0..columns).map(|column| row.get(column)).collect())
-            .expect(query);
-        all.extend(rows.map(|row| row.expect(query)));
-    }
-    all
+    ];
+    rows_of(&folder.join("target.sqlite"), &queries)
 }
 
 /// What one query counts in the target.

@@ -3,24 +3,15 @@
 use super::{
     CLAIM_LEFT_OVER, End, Place, SOURCES, Story, at_most_one_writer, ended, names, play, story,
 };
-use crate::child::{self, SIGKILL};
+use crate::child;
 use crate::common::samples;
-use cutover::fault::{ENVIRONMENT, arm, passed};
+use cutover::fault::{arm, passed};
 use cutover::{Cause, Error};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 /// Plays `act` in a process of its own, which is killed at fault point `at`.
 pub fn killed(act: &str, folder: &Path, at: usize) -> bool {
-    let folder = folder.to_str().expect("UTF-8");
-    let output = child::command(&["act", act, folder])
-        .env(ENVIRONMENT, format!("kill:{at}"))
-        .output()
-        .expect("a child process");
-    let killed = output.status.signal() == Some(SIGKILL);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(killed || output.status.success(), "{act} killed at {at}: {text}");
-    killed
+    child::killed(&["act", act, folder.to_str().expect("UTF-8")], at)
 }
 
 /// The fault points that `act` passes when nothing goes wrong.

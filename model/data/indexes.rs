@@ -1,14 +1,13 @@
 //! Indexes that a plan asks for: made once a table has its rows, and gone with it.
 
-use crate::child::{self, SIGKILL};
+use crate::child;
 use crate::common::{Pairs, write_store};
-use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite};
+use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite, verify};
 use cutover::codec::{from_json, to_json};
 use cutover::{Cause, Error, Found, Observer, Plan, Progress, Typed, fault};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 /// A visit: its number is the key; who came is looked up by name, and hence by the index.
@@ -89,13 +88,6 @@ fn rows(folder: &Path) -> Vec<(u32, String)> {
     rows.collect::<Result<_, _>>().expect("reads")
 }
 
-fn verify(plan: &Plan) {
-    match cutover::open(plan).expect("opens") {
-        Found::Tombstoned(mut handle) => drop(handle.verify(&mut ()).expect("verifies")),
-        other => panic!("not live: {other:?}"),
-    }
-}
-
 /// Notes after each chunk which table it was of, and which indexes are there.
 struct Chunks {
     folder: PathBuf,
@@ -133,7 +125,7 @@ fn an_index_is_made_behind_its_table_s_last_row_and_before_the_next_table_is_fil
         .expect("a plan");
     assert!(how.contains("INDEX by_name "), "{how}");
     drop(connection);
-    verify(&plan);
+    verify(&plan).expect("verifies");
     assert_eq!(cutover::status(&plan).expect("looks").state, "Tombstoned");
     // A lost file is copied with its indexes again.
     std::fs::remove_file(folder.path().join("target.sqlite")).expect("removes");
@@ -166,7 +158,7 @@ fn i8_an_abort_takes_the_indexes_with_their_tables_and_leaves_those_that_were_th
     assert_eq!(indexes(folder.path()), names(&["own"]));
     drop(cutover::sql(&plan, &mut ()).expect("SQL"));
     assert_eq!(indexes(folder.path()), names(&["own", "second's", "once", "empty"]));
-    verify(&plan);
+    verify(&plan).expect("verifies");
 }
 
 #[test]
@@ -183,11 +175,7 @@ fn i7_a_kill_at_any_commit_of_a_copy_with_indexes_ends_with_each_of_them_once() 
     for number in &commits {
         let folder = tempfile::tempdir().expect("a folder");
         stores(folder.path());
-        let output = child::command(&["indexes", folder.path().to_str().expect("UTF-8")])
-            .env(fault::ENVIRONMENT, format!("kill:{number}"))
-            .output()
-            .expect("a child");
-        assert_eq!(output.status.signal(), Some(SIGKILL));
+        assert!(child::killed(&["indexes", folder.path().to_str().expect("UTF-8")], *number));
         before_all += usize::from(indexes(folder.path()) != all());
         migrate(folder.path());
         assert_eq!(indexes(folder.path()), all(), "killed at {number}");

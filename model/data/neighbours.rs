@@ -1,6 +1,6 @@
 //! What else is in the target stays as it is.
 
-use crate::common::{SOURCES, read_table, small_plan_builder, small_store};
+use crate::common::{SOURCES, read_table, rows_of, small_plan_builder, small_store};
 use crate::daemon::{Daemon, fresh_handle, migrating_handle, sqlite};
 use cutover::{Cause, Error, Found, Plan};
 use rusqlite::{Connection, types::Value};
@@ -21,9 +21,7 @@ const FOREIGN: &str = "
 
 /// Everything in the database that is not this migration's, as a plain connection sees it.
 fn foreign(target: &Path) -> Vec<Vec<Value>> {
-    let connection = Connection::open(target).expect("opens");
-    let mut all = Vec::new();
-    for query in [
+    let queries = [
         "SELECT type, name, tbl_name, sql FROM sqlite_schema
          WHERE tbl_name NOT LIKE 'accounts%' AND tbl_name NOT LIKE 'sessions%'
          AND tbl_name <> 'cutover_record' ORDER BY name",
@@ -37,15 +35,8 @@ fn foreign(target: &Path) -> Vec<Vec<Value>> {
         "PRAGMA page_size",
         "PRAGMA encoding",
         "PRAGMA integrity_check",
-    ] {
-        let mut statement = connection.prepare(query).expect(query);
-        let columns = statement.column_count();
-        let rows = statement
-            .query_map([], |row| (0..columns).map(|column| row.get(column)).collect())
-            .expect(query);
-        all.extend(rows.map(|row| row.expect(query)));
-    }
-    all
+    ];
+    rows_of(target, &queries)
 }
 
 #[test]

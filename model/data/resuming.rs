@@ -1,13 +1,12 @@
 //! What is done again after a kill, and what is not done at all once the data has moved.
 
-use crate::child::{self, SIGKILL};
+use crate::child;
 use crate::common::{read_table, small_store};
 use crate::daemon::{Daemon, settle};
 use cutover::fault;
 use cutover::{Found, Observer, Phase, Progress};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 
 /// Notes how many pairs are durable after each chunk.
 #[derive(Default)]
@@ -51,11 +50,7 @@ fn i2_a_kill_in_the_copy_costs_one_chunk_at_most() {
     let mut seen = BTreeSet::new();
     for (at, number) in in_the_copy.enumerate() {
         let daemon = Daemon::fresh();
-        let output = child::command(&["sql", daemon.path().to_str().expect("UTF-8")])
-            .env(fault::ENVIRONMENT, format!("kill:{number}"))
-            .output()
-            .expect("a child");
-        assert_eq!(output.status.signal(), Some(SIGKILL));
+        assert!(child::killed(&["sql", daemon.path().to_str().expect("UTF-8")], number));
         // The chunk whose commit it was killed before is lost, and no other.
         let durable = durable_pairs(&daemon);
         let chunks = at.div_ceil(2);

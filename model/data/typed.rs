@@ -1,7 +1,7 @@
 //! Typed tables, from store to SQL: JSON and postcard, references, old values, and damage.
 
 use crate::common::{Pairs, write_store};
-use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite};
+use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite, verify};
 use cutover::codec::{from_json, to_json};
 use cutover::{Cause, Error, Found, Plan, Typed};
 use serde::{Deserialize, Serialize};
@@ -142,13 +142,6 @@ fn plan_of(folder: &Path, accounts: Typed<AccountRow>) -> Plan {
 
 fn plan(folder: &Path) -> Plan {
     plan_of(folder, accounts())
-}
-
-fn verify(plan: &Plan) -> Result<(), Error> {
-    match cutover::open(plan).expect("opens") {
-        Found::Tombstoned(mut handle) => handle.verify(&mut ()).map(drop),
-        other => panic!("not live: {other:?}"),
-    }
 }
 
 #[test]

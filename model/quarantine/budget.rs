@@ -4,10 +4,9 @@ use super::{
     BAD, DAMAGED, ENOUGH, IN_QUARANTINE, TABLES, count, is_refused, migrate, plan, rows, session,
     stores,
 };
-use crate::child::{self, SIGKILL};
+use crate::child;
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite};
 use cutover::{Aborted, Cause, Error, Found, fault};
-use std::os::unix::process::ExitStatusExt;
 
 /// Key, value and reason, as the quarantine has them.
 type Kept = (String, String, Vec<u8>, Vec<u8>, String);
@@ -140,11 +139,7 @@ fn i2_i7_a_kill_at_any_commit_of_a_copy_with_a_quarantine_ends_with_the_same_row
     for (number, _) in commits {
         let folder = tempfile::tempdir().expect("a folder");
         stores(folder.path());
-        let output = child::command(&["quarantine", folder.path().to_str().expect("UTF-8")])
-            .env(fault::ENVIRONMENT, format!("kill:{number}"))
-            .output()
-            .expect("a child");
-        assert_eq!(output.status.signal(), Some(SIGKILL));
+        assert!(child::killed(&["quarantine", folder.path().to_str().expect("UTF-8")], number));
         if count(folder.path(), TABLES) > 0 {
             part_way += usize::from((1..11).contains(&count(folder.path(), IN_QUARANTINE)));
         }

@@ -2,17 +2,10 @@
 
 use super::{ENOUGH, count, migrate, plan, stores};
 use crate::common::{Pairs, write_store};
-use crate::daemon::sqlite;
+use crate::daemon::{sqlite, verify};
 use cutover::{Blobs, Error, Found, Plan};
 use std::fs;
 use std::path::Path;
-
-fn verify(plan: &Plan) -> Result<(), Error> {
-    match cutover::open(plan).expect("opens") {
-        Found::Tombstoned(mut handle) => handle.verify(&mut ()).map(drop),
-        other => panic!("not live: {other:?}"),
-    }
-}
 
 #[test]
 fn i2_a_quarantined_pair_that_was_changed_added_removed_or_moved_is_found_by_verify() {
