@@ -1,7 +1,7 @@
 //! The small daemon, brought to each state.
 
 use crate::common::{SOURCES, copy_tree, small_daemon, small_plan};
-use cutover::{Error, Found, Handle, Observer, Plan, Progress};
+use cutover::{Found, Handle, Observer, Plan, Progress};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -131,12 +131,21 @@ pub fn fresh_handle(plan: &Plan) -> Handle<cutover::Fresh> {
     }
 }
 
-/// Compares a live target with its retired stores.
-pub fn verify(plan: &Plan) -> Result<(), Error> {
+/// Compares a live target, and its retired stores, with what was copied.
+pub fn verify(plan: &Plan) -> Result<(), cutover::Verified> {
     match cutover::open(plan).expect("opens") {
-        Found::Tombstoned(mut handle) => handle.verify(&mut ()).map(drop),
+        Found::Tombstoned(mut handle) => {
+            let verified = handle.verify(&mut ()).expect("verifies");
+            if verified.is_whole() { Ok(()) } else { Err(verified) }
+        }
         other => panic!("not live: {other:?}"),
     }
+}
+
+/// Demands that both sides are as they were copied.
+pub fn is_whole(handle: &mut Handle<cutover::Tombstoned>, observer: &mut dyn Observer) {
+    let verified = handle.verify(observer).expect("verifies");
+    assert!(verified.is_whole(), "{verified:?}");
 }
 
 pub fn migrating_handle(plan: &Plan) -> Handle<cutover::Migrating> {

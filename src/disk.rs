@@ -184,6 +184,15 @@ pub(crate) fn available_bytes(folder: &Path) -> Result<u64, Cause> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Refuses to do `what` in a folder whose file system is mounted for reading alone.
+pub(crate) fn check_not_read_only(what: &'static str, folder: &Path) -> Result<(), Cause> {
+    let stat = rustix::fs::statvfs(folder).map_err(Cause::io_rustix("look at", folder))?;
+    if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(Cause::io_rustix(what, folder)(rustix::io::Errno::ROFS));
+    }
+    Ok(())
+}
+
 /// Whether `path` is the root of a mount, also a bind mount of the same device.
 pub(crate) fn is_mount_root(path: &Path) -> Result<bool, Cause> {
     let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)

@@ -7,7 +7,8 @@ use crate::look::Places;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::protocol::record::Record;
-use crate::protocol::{Intent, MigrationId, State};
+use crate::protocol::{Intent, State};
+use crate::verified::Verified;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
@@ -135,16 +136,6 @@ pub enum Aborted {
 pub struct KvStores {
     stores: BTreeMap<String, fjall::Database>,
     rolled_back: bool,
-}
-
-/// What a verification compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verified {
-    /// The migration.
-    pub id: MigrationId,
-    /// Each keyspace: its source's name, its own, and its pairs.
-    pub keyspaces: Vec<(String, String, u64)>,
 }
 
 /// An operator's words, where going on loses something. Each constructor names what is lost.
@@ -536,17 +527,15 @@ impl Handle<Tombstoned> {
         settled.map_err(|error| Failed { error, handle: None })
     }
 
-    /// Compares the target, and every retired store that is still there, with the digests that were
-    /// taken while they were copied. What the daemon has written since it went live shows as a
-    /// difference.
+    /// Compares every keyspace, in the target and in its retired store, with the digests that were
+    /// taken while they were copied. A difference is no error: in the target it may be what the daemon
+    /// has written since it went live, and [`Verified`] says of each side by itself whether it is whole.
     ///
     /// # Errors
     ///
-    /// [`Error::Verification`] for the first keyspace that differs.
+    /// [`Error::Refused`] where `observer` asks to stop, or where the places can't be looked at.
     pub fn verify(&mut self, observer: &mut dyn Observer) -> Result<Verified, Error> {
-        let record = self.driver.verify(observer)?;
-        let keyspaces = record.keyspaces.into_iter().map(|k| (k.source, k.keyspace, k.pairs));
-        Ok(Verified { id: record.id, keyspaces: keyspaces.collect() })
+        self.driver.verify(observer)
     }
 
     /// Frees the retired bytes. The markers stay, and say so: the names are never free.

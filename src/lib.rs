@@ -32,6 +32,7 @@ mod sql;
 mod status;
 mod steps;
 mod stores;
+mod verified;
 
 /// Its databases are handed out, so its version is a part of this crate's.
 pub use fjall;
@@ -45,7 +46,7 @@ pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
-    Verified, discard_record, kv, open, replace_target, sql, ticket,
+    discard_record, kv, open, replace_target, sql, ticket,
 };
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{
@@ -57,3 +58,4 @@ pub use rehearse::{Rehearsal, RehearsedKeyspace};
 pub use status::{
     QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, TargetStatus, Verb, status,
 };
+pub use verified::{Compared, Verified, VerifiedKeyspace};

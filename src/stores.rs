@@ -1,6 +1,6 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Copied, Job, Middle, Sizes, Table, copy, digest_source, verify};
+use crate::copy::{Copied, Job, Middle, Sizes, Table, compare_target, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
@@ -12,6 +12,7 @@ use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
 use crate::sql::{Draft, DraftKeyspace, StepError, Target};
 use crate::steps::now;
+use crate::verified::{Compared, Verified, VerifiedKeyspace};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -144,73 +145,155 @@ impl Driver {
 
     /// Compares the target, and every retired store that is still there, with what was recorded
     /// while they were copied.
-    pub(crate) fn verify(&mut self, observer: &mut dyn Observer) -> Result<Record, Error> {
-        let mut session = || -> Result<Record, StepError> {
-            let seen = self.places.observe()?;
-            let record = self.record(&seen)?.clone();
-            if record.stage == RecordStage::Copying {
-                return Err(Cause::State {
-                    state: "Migrating",
-                    why: "the copy has not come to its end, so there is nothing whole to compare",
-                    next: "run migrate",
-                }
-                .into());
-            }
-            self.verify_target(&seen, observer)?;
-            let stores = self.open_stores()?;
-            let pairs_expected = record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
-            let pace = Pace::new(Phase::Rereading, (0, 0), Some(pairs_expected));
-            let mut done = (0, 0);
-            for keyspace in &record.keyspaces {
-                let at = self.places.sites.iter().position(|site| site.name == keyspace.source);
-                let store = at.and_then(|at| stores.get(at)).and_then(|o| o.store.as_ref());
-                let reclaimed = at.and_then(|at| seen.looks.get(at)).is_none_or(|look| {
-                    look.path.marker().is_some_and(|m| m.was == Was::Directory) && store.is_none()
-                });
-                if !reclaimed {
-                    digest_source(store, keyspace, (done, &pace), observer)?;
-                }
-                done = (done.0 + keyspace.pairs, done.1 + keyspace.bytes);
-            }
-            Ok(record)
-        };
-        let verified = session();
+    pub(crate) fn verify(&mut self, observer: &mut dyn Observer) -> Result<Verified, Error> {
+        let verified = self.compare(observer);
         self.close_stores();
-        verified.map_err(|error| match error {
-            StepError::Failed(cause) => stopped(false, "verify", cause),
-            StepError::Unknown(cause) => Error::OutcomeUnknown { step: "verify", cause },
-            StepError::Mismatch(mismatch) => Error::Verification(mismatch),
-        })
+        verified.map_err(|cause| stopped(false, "verify", cause))
+    }
+
+    fn compare(&mut self, observer: &mut dyn Observer) -> Result<Verified, Cause> {
+        let seen = self.places.observe()?;
+        let record = self.record(&seen)?.clone();
+        if record.stage == RecordStage::Copying {
+            return Err(Cause::State {
+                state: "Migrating",
+                why: "the copy has not come to its end, so there is nothing whole to compare",
+                next: "run migrate",
+            });
+        }
+        let (targets, strangers) = self.compare_target(&record, observer)?;
+        let stores = self.compare_stores(&seen, &record, observer)?;
+        let both = record.keyspaces.iter().zip(stores).zip(targets);
+        let keyspaces = both.map(|((keyspace, store), target)| VerifiedKeyspace {
+            source: keyspace.source.clone(),
+            keyspace: keyspace.keyspace.clone(),
+            pairs: keyspace.pairs,
+            bytes: keyspace.bytes,
+            store,
+            target,
+        });
+        let strangers = strangers.into_iter().map(|(source, keyspace, pairs)| VerifiedKeyspace {
+            source,
+            keyspace,
+            pairs: 0,
+            bytes: 0,
+            store: Compared::NeverThere,
+            target: Compared::Changed { pairs, bytes: 0 },
+        });
+        Ok(Verified { id: record.id, keyspaces: keyspaces.chain(strangers).collect() })
+    }
+
+    /// Each of the record's keyspaces in the target, and whatever else is in its quarantine.
+    #[expect(clippy::type_complexity, reason = "as what it calls")]
+    fn compare_target(
+        &self,
+        record: &Record,
+        observer: &mut dyn Observer,
+    ) -> Result<(Vec<Compared>, Vec<(String, String, u64)>), Cause> {
+        let mappings: Vec<Result<Keyspace, Cause>> =
+            record.keyspaces.iter().map(|keyspace| self.mapping(record, keyspace)).collect();
+        let copied: Vec<Copied<'_>> = record
+            .keyspaces
+            .iter()
+            .zip(&mappings)
+            .filter_map(|(keyspace, mapped)| {
+                let mapping = mapped.as_ref().ok()?.mapping.as_ref();
+                Some(Copied { keyspace, mapping, middle: None })
+            })
+            .collect();
+        let quarantine = record.quarantine().map(|table| table.name.as_str());
+        let (compared, strangers) =
+            compare_target(&self.places.target, quarantine, &copied, observer)?;
+        let mut compared = compared.into_iter();
+        let all = mappings.iter().map(|mapped| match mapped {
+            Ok(_) => compared.next().unwrap_or(Compared::Missing),
+            // This plan doesn't know how its rows are read.
+            Err(cause) => Compared::Unread { reason: cause.to_string() },
+        });
+        let all = all.collect();
+        let is_known = |(source, keyspace, _): &(String, String, u64)| {
+            record.keyspaces.iter().any(|k| k.source == *source && k.keyspace == *keyspace)
+        };
+        Ok((all, strangers.into_iter().filter(|stranger| !is_known(stranger)).collect()))
+    }
+
+    /// Each of the record's keyspaces in its retired store.
+    fn compare_stores(
+        &mut self,
+        seen: &Seen,
+        record: &Record,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Compared>, Cause> {
+        let pairs_expected = record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
+        let pace = Pace::new(Phase::Rereading, (0, 0), Some(pairs_expected));
+        let (mut compared, mut done) = (Vec::new(), (0, 0));
+        let mut opened: Vec<Option<Result<Option<Store>, String>>> =
+            self.places.sites.iter().map(|_| None).collect();
+        for keyspace in &record.keyspaces {
+            let at = self.places.sites.iter().position(|site| site.name == keyspace.source);
+            let at = at.ok_or_else(|| changed_plan(record))?;
+            let marker = seen.looks.get(at).and_then(|look| look.path.marker());
+            let was = marker.map_or(Was::Directory, |marker| marker.was);
+            let freed = marker.is_some_and(|marker| marker.stage == Stage::Reclaimed);
+            let store = opened.get_mut(at).map(|store| {
+                store
+                    .get_or_insert_with(|| self.open_retired(at).map_err(|cause| cause.to_string()))
+            });
+            compared.push(match store {
+                _ if was == Was::Nothing => Compared::NeverThere,
+                _ if freed => Compared::Freed,
+                Some(Ok(Some(store))) => {
+                    match digest_source(store, keyspace, (done, &pace), observer) {
+                        Err(Cause::Cancelled) => return Err(Cause::Cancelled),
+                        Err(cause) => Compared::Unread { reason: cause.to_string() },
+                        Ok(compared) => compared,
+                    }
+                }
+                Some(Ok(None)) | None => Compared::Missing,
+                Some(Err(reason)) => Compared::Unread { reason: reason.clone() },
+            });
+            done = (done.0 + keyspace.pairs, done.1 + keyspace.bytes);
+        }
+        Ok(compared)
     }
 
     /// Opens the retired stores for reading; the second lock is lifted as long as that takes.
     pub(crate) fn open_stores(&mut self) -> Result<Vec<Opened>, Cause> {
-        let lifted = self.lifted.get_or_insert_default();
         let mut opened = Vec::new();
-        let sources = self.places.sites.iter().zip(&self.places.plan.inner.sources);
-        for ((site, source), kept) in sources.zip(&mut self.kept) {
-            // One that is not read must be closed before it is opened again: it holds fjall's lock.
-            let kept = kept.take().filter(|store| store.is_at(&site.retired));
-            let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
-            let reclaimed = Standing::at(&site.path)?
-                .marker()
-                .is_some_and(|marker| marker.stage == Stage::Reclaimed);
-            let store = if exists && !reclaimed {
-                if Standing::at(&site.retired)? == Standing::Directory(VersionFile::Held) {
-                    lifted.insert(site.retired.clone());
-                }
-                site.release_version()?;
-                Some(match kept {
-                    Some(store) => store,
-                    None => Store::open(&site.name, &site.retired)?,
-                })
-            } else {
-                None
-            };
+        for at in 0..self.places.sites.len() {
+            let store = self.open_retired(at)?;
             let found = store.as_ref().map(Store::keyspaces).unwrap_or_default();
-            opened.push(Opened { store, keyspaces: source.resolve(&found)? });
+            let source = self.places.plan.inner.sources.get(at);
+            let keyspaces = source.map(|source| source.resolve(&found)).transpose()?;
+            opened.push(Opened { store, keyspaces: keyspaces.unwrap_or_default() });
         }
         Ok(opened)
+    }
+
+    /// Opens a source's retired store for reading; none where there is none, or where it is freed.
+    fn open_retired(&mut self, at: usize) -> Result<Option<Store>, Cause> {
+        let lifted = self.lifted.get_or_insert_default();
+        let Some(site) = self.places.sites.get(at) else { return Ok(None) };
+        // One that is not read must be closed before it is opened again: it holds fjall's lock.
+        let kept = self.kept.get_mut(at).and_then(Option::take);
+        let kept = kept.filter(|store| store.is_at(&site.retired));
+        let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
+        let reclaimed = Standing::at(&site.path)?
+            .marker()
+            .is_some_and(|marker| marker.stage == Stage::Reclaimed);
+        if !exists || reclaimed {
+            return Ok(None);
+        }
+        // fjall locks a file of the store that it opens for writing.
+        disk::check_not_read_only("open the retired store", &site.retired)?;
+        if Standing::at(&site.retired)? == Standing::Directory(VersionFile::Held) {
+            lifted.insert(site.retired.clone());
+        }
+        site.release_version()?;
+        match kept {
+            Some(store) => Ok(Some(store)),
+            None => Store::open(&site.name, &site.retired).map(Some),
+        }
     }
 
     /// Closes the stores that are open, and sets their second locks again. Where that fails, the
@@ -279,17 +362,18 @@ impl Driver {
 
     /// The mapping of each of the record's keyspaces.
     fn mappings(&self, record: &Record) -> Result<Vec<Keyspace>, Cause> {
-        let mut mappings = Vec::new();
-        for recorded in &record.keyspaces {
-            let source = self.places.plan.inner.sources.iter().find(|s| s.name == recorded.source);
-            let resolved = source
-                .map(|source| source.resolve(std::slice::from_ref(&recorded.keyspace)))
-                .transpose()?
-                .unwrap_or_default();
-            let found = resolved.into_iter().find(|keyspace| is_mapped_as(recorded, keyspace));
-            mappings.push(found.ok_or_else(|| changed_plan(record))?);
-        }
-        Ok(mappings)
+        record.keyspaces.iter().map(|keyspace| self.mapping(record, keyspace)).collect()
+    }
+
+    /// The mapping of one of the record's keyspaces.
+    fn mapping(&self, record: &Record, recorded: &KeyspaceRecorded) -> Result<Keyspace, Cause> {
+        let source = self.places.plan.inner.sources.iter().find(|s| s.name == recorded.source);
+        let resolved = source
+            .map(|source| source.resolve(std::slice::from_ref(&recorded.keyspace)))
+            .transpose()?
+            .unwrap_or_default();
+        let found = resolved.into_iter().find(|keyspace| is_mapped_as(recorded, keyspace));
+        found.ok_or_else(|| changed_plan(record))
     }
 }
 

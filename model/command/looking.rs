@@ -78,6 +78,31 @@ fn an_object_that_can_not_be_printed_is_an_error() {
     }
 }
 
+/// A migration that is done is done; a script must know all the same that it read nothing.
+#[test]
+fn no_verb_ends_with_0_where_what_it_says_can_not_be_printed() {
+    let daemon = Daemon::opened_once();
+    let ends_with_7 = |words: &[String]| {
+        let full = fs::File::options().write(true).open("/dev/full").expect("opens");
+        let output = Command::new(COMMAND).args(words).stdout(full).output().expect("the command");
+        assert_eq!(code(&output), 7, "{words:?}: {}", text(&output.stderr));
+    };
+    for verb in ["status", "plan", "migrate", "verify", "migrate", "reclaim"] {
+        let yes: &[&str] = if ["migrate", "reclaim"].contains(&verb) { &["--yes"] } else { &[] };
+        ends_with_7(&daemon.words(verb, yes));
+    }
+    ends_with_7(&["--help".to_owned()]);
+    ends_with_7(&["completions".to_owned(), "bash".to_owned()]);
+    assert_eq!(daemon.state(), "Tombstoned");
+    daemon.ends("abort", &["--yes"], 3);
+    // A reader that has read enough is no such case: `cutover status | head -1`.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let words = daemon.words("status", &[]);
+    let output = Command::new(COMMAND).args(words).stdout(writer).output().expect("the command");
+    assert_eq!(code(&output), 0);
+}
+
 #[test]
 fn plan_lists_everything_that_would_be_refused_and_not_only_the_first() {
     let daemon = Daemon::opened_once();

@@ -3,6 +3,7 @@
 use super::{Daemon, code, cutover, text, unchanged};
 use crate::child;
 use crate::common::{Pairs, snapshot, write_store};
+use crate::refusals::Mount;
 use std::fs;
 
 #[test]
@@ -91,14 +92,55 @@ fn migrate_goes_on_from_where_a_kill_left_it() {
     }
 }
 
+/// It ended at the first keyspace that the daemon had written, and read no retired store.
 #[test]
-fn a_difference_in_sql_ends_verify_with_6_and_names_the_daemons_own_writes() {
+fn verify_tells_of_the_retired_stores_also_after_the_daemons_first_write() {
     let daemon = Daemon::new();
     daemon.ends("migrate", &["--yes"], 0);
+    daemon.ends("verify", &[], 0);
     assert!(child::plain_sqlite_writes(&daemon.target(), "accounts_first"));
-    let said = text(&daemon.ends("verify", &[], 6).stderr);
-    assert!(said.contains("20 pairs expected and 21 found"), "{said}");
-    assert!(said.contains("differences there are its own writes"), "{said}");
+    let said = text(&daemon.ends("verify", &[], 8).stdout);
+    for words in [
+        "accounts/first: 20 pairs copied; retired store: as copied; SQL database: CHANGED, 21 pairs",
+        "sessions/second: 20 pairs copied; retired store: as copied; SQL database: as copied",
+        "the retired stores hold what was copied",
+        "differences there are its own writes",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let json = daemon.ends("verify", &["--json"], 8).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("one JSON object");
+    assert_eq!(json["keyspaces"].as_array().expect("keyspaces").len(), 4);
+    assert_eq!(json["keyspaces"][0]["store"]["is"], "same");
+    assert_eq!(json["keyspaces"][0]["target"]["is"], "changed");
+    assert_eq!(json["keyspaces"][0]["target"]["pairs"], 21);
+    // A retired store that was lost or changed weighs more.
+    fs::rename(daemon.path("sessions.retired"), daemon.path("elsewhere")).expect("renames");
+    let lost = daemon.ends("verify", &["--json"], 6).stdout;
+    let lost: serde_json::Value = serde_json::from_slice(&lost).expect("one JSON object");
+    assert_eq!(lost["keyspaces"][1]["store"]["is"], "same");
+    assert_eq!(lost["keyspaces"][2]["store"]["is"], "missing");
+    let said = text(&daemon.ends("verify", &[], 6).stdout);
+    assert!(said.contains("sessions/first: 20 pairs copied; retired store: MISSING"), "{said}");
+    fs::rename(daemon.path("elsewhere"), daemon.path("sessions.retired")).expect("renames");
+    daemon.ends("reclaim", &["--yes"], 0);
+    let said = text(&daemon.ends("verify", &[], 8).stdout);
+    assert!(said.contains("retired store: freed; SQL database: as copied"), "{said}");
+}
+
+/// It spoke of a file of cutover's own that was not there.
+#[test]
+fn verify_on_a_volume_that_is_mounted_read_only_says_so() {
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    let read_only = Mount::read_only(&daemon.path("sessions.retired"));
+    let said = text(&daemon.ends("verify", &[], 6).stdout);
+    let reason = "sessions.retired: Read-only file system (os error 30); mount";
+    assert!(said.contains(reason), "{said}");
+    assert!(said.contains("accounts/first: 20 pairs copied; retired store: as copied"), "{said}");
+    assert!(!said.contains("version"), "{said}");
+    drop(read_only);
+    daemon.ends("verify", &[], 0);
 }
 
 #[test]

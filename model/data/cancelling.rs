@@ -136,7 +136,7 @@ fn a_run_that_goes_on_counts_only_its_own_pairs_as_its_speed() {
     let copied = read_table(&daemon.at("target.sqlite"), "accounts_first").len() as u64;
     let mut last = Last::default();
     let live = migrating_handle(&daemon.plan()).run(&mut last).expect("runs").finish();
-    live.expect("finishes").verify(&mut last).expect("verifies");
+    crate::daemon::is_whole(&mut live.expect("finishes"), &mut last);
     let phases: Vec<Phase> = last.0.iter().map(|progress| progress.phase).collect();
     assert_eq!(phases, [Phase::Copying, Phase::Verifying, Phase::Rereading]);
     for progress in last.0 {

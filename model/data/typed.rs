@@ -3,7 +3,7 @@
 use crate::common::{Pairs, write_store};
 use crate::daemon::{StopAfter, fresh_handle, migrating_handle, sqlite, verify};
 use cutover::codec::{from_json, to_json};
-use cutover::{Cause, Error, Found, Plan, Typed};
+use cutover::{Cause, Compared, Error, Found, Plan, Typed};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -169,9 +169,12 @@ fn i2_structs_become_columns_that_refer_to_each_other_and_verify() {
     verify(&plan).expect("verifies");
     let change = r#"UPDATE account SET "limit" = 6 WHERE id = 1"#;
     sqlite(&folder.path().join("target.sqlite"), change);
-    let error = verify(&plan).expect_err("it was changed");
-    let Error::Verification(mismatch) = &error else { panic!("{error:?}") };
-    assert_eq!((mismatch.source_name.as_str(), mismatch.found_pairs), ("accounts", 3));
+    let verified = verify(&plan).expect_err("it was changed");
+    let changed: Vec<_> =
+        verified.keyspaces.iter().filter(|k| k.target != Compared::Same).collect();
+    let [changed] = changed.as_slice() else { panic!("{changed:?}") };
+    assert_eq!(changed.source, "accounts");
+    assert!(matches!(changed.target, Compared::Changed { pairs: 3, .. }), "{changed:?}");
 }
 
 #[test]
@@ -182,11 +185,12 @@ fn a_row_that_can_not_be_made_a_pair_again_is_told_with_its_keyspace_and_the_rea
     drop(cutover::sql(&plan, &mut ()).expect("SQL"));
     let orphan = "PRAGMA foreign_keys = OFF; UPDATE session SET account = 99 WHERE uses = 0";
     sqlite(&folder.path().join("target.sqlite"), orphan);
-    let error = verify(&plan).expect_err("it was changed");
-    let Error::Refused(Cause::RowRefused { name, keyspace, reason, .. }) = &error else {
-        panic!("{error:?}")
-    };
-    assert_eq!([name, keyspace, reason], ["sessions", "s", "its account is gone"]);
+    let verified = verify(&plan).expect_err("it was changed");
+    let unread = verified.keyspaces.iter().find(|k| k.target != Compared::Same);
+    let unread = unread.expect("one that can't be read");
+    assert_eq!((&*unread.source, &*unread.keyspace), ("sessions", "s"));
+    let Compared::Unread { reason } = &unread.target else { panic!("{unread:?}") };
+    assert!(reason.contains("can't be read back: its account is gone; "), "{reason}");
 }
 
 /// Runs into a refusal, goes back, and finds the stores whole.

@@ -78,6 +78,13 @@ impl Mount {
         Self::run(at, &["--bind", from.to_str().expect("UTF-8")])
     }
 
+    /// The same folder once more on top of itself, for reading alone.
+    pub fn read_only(at: &Path) -> Self {
+        let mount = Self::bind(at, at);
+        self::mount(at, &["-o", "remount,bind,ro"]);
+        mount
+    }
+
     fn run(at: &Path, words: &[&str]) -> Self {
         mount(at, words);
         Self { at: at.to_owned() }

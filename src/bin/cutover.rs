@@ -32,7 +32,18 @@ use exit::Stop;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(asked) => {
+            // The help and the version come here too.
+            let code = u8::try_from(asked.exit_code()).unwrap_or(exit::USAGE);
+            return match asked.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::from(exit::INTERRUPTED),
+            };
+        }
+    };
+    match run(&arguments).and_then(|()| report::printed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
             if let Some(message) = &stop.message {
@@ -59,7 +70,7 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
         Command::Finalize(change) => {
             copying(&change.plan, |plan| halves::finalize(plan, change.yes))
         }
-        Command::Verify(only) => copying(&only.plan, verbs::verify),
+        Command::Verify(look) => verbs::verify(&look.plan.build()?, look.json),
         Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
         Command::Rerun(change) => copying(&change.plan, |plan| verbs::rerun(plan, change.into())),
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),

@@ -19,4 +19,4 @@ pub(crate) use quarantine::{Counted, REFUSED_TOLD_MAX, first_refused, table as q
 pub(crate) use run::{Job, Middle, copy};
 #[cfg(feature = "typed")]
 pub use typed::{Pair, Typed};
-pub(crate) use verify::{Copied, digest_source, unread, verify};
+pub(crate) use verify::{Copied, compare_target, digest_source, unread, verify};

@@ -243,14 +243,17 @@ impl<'a> Kept<'a> {
         self.counts.get(&place).copied().unwrap_or(0)
     }
 
-    /// A source and keyspace that is none of those `known`, and its pairs.
-    pub(super) fn stranger(&self, known: &[&KeyspaceRecorded]) -> Option<(&str, &str, u64)> {
+    /// Every source and keyspace that has pairs here, but for those `known`.
+    pub(super) fn strangers(
+        &self,
+        known: &[&KeyspaceRecorded],
+    ) -> impl Iterator<Item = (&str, &str, u64)> {
         let is_known = |source: &str, keyspace: &str| {
             known.iter().any(|known| known.source == source && known.keyspace == keyspace)
         };
-        let mut counts = self.counts.iter();
-        counts
-            .find(|((source, keyspace), _)| !is_known(source, keyspace))
+        self.counts
+            .iter()
+            .filter(move |((source, keyspace), _)| !is_known(source, keyspace))
             .map(|((source, keyspace), pairs)| (source.as_str(), keyspace.as_str(), *pairs))
     }
 

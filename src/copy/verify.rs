@@ -8,6 +8,7 @@ use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{StepError, Target};
+use crate::verified::Compared;
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -18,6 +19,7 @@ const VERIFY_PAIRS: u64 = 50_000;
 
 /// Where a mismatch was found.
 const QUARANTINE: &str = "the quarantine of the SQL database";
+const DATABASE: &str = "the SQL database";
 
 /// What is smaller is read back on one thread.
 const PARTS_BYTES_MIN: u64 = 4 * 1024 * 1024;
@@ -45,41 +47,118 @@ pub(crate) fn verify(
     copied: &[Copied<'_>],
     observer: &mut dyn Observer,
 ) -> Result<Digest, StepError> {
-    let first = target.reader()?;
-    let in_parts = copied.iter().any(|copied| copied.split().is_some());
-    let mut second = if in_parts { Some(target.reader()?) } else { None };
-    let rows = Rows::new(&first);
-    let kept = quarantine.map(|table| Kept::look(&rows, table)).transpose();
-    let kept = kept.map_err(|error| unread(target, None, error))?.unwrap_or_default();
+    let mut reading = Reading::new(target, quarantine, copied)?;
     let known: Vec<_> = copied.iter().map(|copied| copied.keyspace).collect();
-    if let Some((source, keyspace, pairs)) = kept.stranger(&known) {
+    if let Some((source, keyspace, pairs)) = reading.kept.strangers(&known).next() {
         return Err(mismatch(source, keyspace, QUARANTINE, 0, pairs));
     }
-    let pairs_expected = copied.iter().map(|copied| copied.keyspace.pairs).sum();
-    let pace = Pace::new(Phase::Verifying, (0, 0), Some(pairs_expected));
-    let mut total = Digest::default();
     for copied in copied {
+        let found = reading.keyspace(copied, observer)?;
         let keyspace = copied.keyspace;
-        let mut tell = teller(keyspace, (total.pairs, total.bytes), &pace, observer);
-        let found = read_back(copied, &first, second.as_mut(), &mut tell)
+        let (expected, in_quarantine) = (keyspace.quarantined, reading.kept.of(keyspace));
+        if in_quarantine != expected {
+            let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
+            return Err(mismatch(source, keyspace, QUARANTINE, expected, in_quarantine));
+        }
+        let expected = recorded(keyspace);
+        if found != expected {
+            let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
+            return Err(mismatch(source, keyspace, DATABASE, expected.pairs, found.pairs));
+        }
+    }
+    Ok(reading.total)
+}
+
+/// Re-reads a target that is live, and says of every keyspace whether it still is what was copied; and
+/// names, with its pairs, each keyspace in quarantine that is none of those.
+///
+/// # Errors
+///
+/// [`Cause::Cancelled`] alone.
+#[expect(clippy::type_complexity, reason = "two lists, each used once")]
+pub(crate) fn compare_target(
+    target: &Target,
+    quarantine: Option<&str>,
+    copied: &[Copied<'_>],
+    observer: &mut dyn Observer,
+) -> Result<(Vec<Compared>, Vec<(String, String, u64)>), Cause> {
+    let unread = |error: StepError| match error {
+        StepError::Failed(Cause::Cancelled) => Err(Cause::Cancelled),
+        StepError::Failed(cause) | StepError::Unknown(cause) => {
+            Ok(Compared::Unread { reason: cause.to_string() })
+        }
+        StepError::Mismatch(mismatch) => Ok(Compared::Unread { reason: mismatch.to_string() }),
+    };
+    let mut reading = match Reading::new(target, quarantine, copied) {
+        Ok(reading) => reading,
+        Err(error) => return Ok((vec![unread(error)?; copied.len()], Vec::new())),
+    };
+    let mut compared = Vec::new();
+    for copied in copied {
+        compared.push(match reading.keyspace(copied, observer) {
+            Ok(found) if reading.kept.of(copied.keyspace) == copied.keyspace.quarantined => {
+                compare(copied.keyspace, found)
+            }
+            Ok(found) => Compared::Changed { pairs: found.pairs, bytes: found.bytes },
+            Err(error) => unread(error)?,
+        });
+    }
+    let known: Vec<_> = copied.iter().map(|copied| copied.keyspace).collect();
+    let strangers = reading.kept.strangers(&known);
+    let strangers =
+        strangers.map(|(source, keyspace, pairs)| (source.into(), keyspace.into(), pairs));
+    Ok((compared, strangers.collect()))
+}
+
+/// Reads back what a target holds, keyspace after keyspace.
+struct Reading<'a> {
+    target: &'a Target,
+    first: Connection,
+    second: Option<Connection>,
+    kept: Kept<'a>,
+    pace: Pace,
+    total: Digest,
+}
+
+impl<'a> Reading<'a> {
+    fn new(
+        target: &'a Target,
+        quarantine: Option<&'a str>,
+        copied: &[Copied<'_>],
+    ) -> Result<Self, StepError> {
+        let first = target.reader()?;
+        let in_parts = copied.iter().any(|copied| copied.split().is_some());
+        let second = if in_parts { Some(target.reader()?) } else { None };
+        let rows = Rows::new(&first);
+        let kept = quarantine.map(|table| Kept::look(&rows, table)).transpose();
+        let kept = kept.map_err(|error| unread(target, None, error))?.unwrap_or_default();
+        let pairs_expected = copied.iter().map(|copied| copied.keyspace.pairs).sum();
+        let pace = Pace::new(Phase::Verifying, (0, 0), Some(pairs_expected));
+        Ok(Self { target, first, second, kept, pace, total: Digest::default() })
+    }
+
+    /// The digest of a keyspace's rows, with those that are in quarantine.
+    fn keyspace(
+        &mut self,
+        copied: &Copied<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Digest, StepError> {
+        let Self { target, first, second, kept, pace, total } = self;
+        let keyspace = copied.keyspace;
+        let mut tell = teller(keyspace, (total.pairs, total.bytes), pace, observer);
+        let found = read_back(copied, first, second.as_mut(), &mut tell)
             .and_then(|mut found| {
-                kept.read_back(&rows, keyspace, &mut |key, value| {
+                kept.read_back(&Rows::new(first), keyspace, &mut |key, value| {
                     found.add(key, value);
                     Ok(())
                 })?;
                 Ok(found)
             })
             .map_err(|error| unread(target, Some(keyspace), error))?;
-        let (expected, in_quarantine) = (keyspace.quarantined, kept.of(keyspace));
-        if in_quarantine != expected {
-            let (source, keyspace) = (&keyspace.source, &keyspace.keyspace);
-            return Err(mismatch(source, keyspace, QUARANTINE, expected, in_quarantine));
-        }
-        compare(keyspace, found, "the SQL database")?;
         tell(&found);
         total.join(found);
+        Ok(found)
     }
-    Ok(total)
 }
 
 /// Tells how much of a keyspace is found, behind what was found `before` it, and asks whether to stop.
@@ -185,34 +264,32 @@ fn read_parts(
     })
 }
 
-/// Re-reads a keyspace of a source and compares it with what was read from it before.
+/// Re-reads a keyspace of a store and compares it with what was read from it before.
 pub(crate) fn digest_source(
-    store: Option<&Store>,
+    store: &Store,
     keyspace: &KeyspaceRecorded,
     (before, pace): ((u64, u64), &Pace),
     observer: &mut dyn Observer,
-) -> Result<(), StepError> {
+) -> Result<Compared, Cause> {
     let mut found = Digest::default();
     let mut tell = teller(keyspace, before, pace, observer);
-    if let Some(store) = store {
-        store.visit(&keyspace.keyspace, None, &mut |key, value| {
-            found.add(key, value);
-            if found.pairs.is_multiple_of(VERIFY_PAIRS) && tell(&found) {
-                return Err(Cause::Cancelled);
-            }
-            Ok(true)
-        })?;
-    }
+    store.visit(&keyspace.keyspace, None, &mut |key, value| {
+        found.add(key, value);
+        if found.pairs.is_multiple_of(VERIFY_PAIRS) && tell(&found) {
+            return Err(Cause::Cancelled);
+        }
+        Ok(true)
+    })?;
     tell(&found);
-    compare(keyspace, found, "the retired store")
+    Ok(compare(keyspace, found))
 }
 
-fn compare(keyspace: &KeyspaceRecorded, found: Digest, side: &str) -> Result<(), StepError> {
-    let expected = recorded(keyspace);
-    if found == expected {
-        return Ok(());
+fn compare(keyspace: &KeyspaceRecorded, found: Digest) -> Compared {
+    if found == recorded(keyspace) {
+        Compared::Same
+    } else {
+        Compared::Changed { pairs: found.pairs, bytes: found.bytes }
     }
-    Err(mismatch(&keyspace.source, &keyspace.keyspace, side, expected.pairs, found.pairs))
 }
 
 fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64) -> StepError {
@@ -222,7 +299,8 @@ fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64)
         side: side.to_owned(),
         expected_pairs: expected,
         found_pairs: found,
-        next: "before the commit point, abort; once the daemon has written to the SQL database, a difference there is its own writes".to_owned(),
+        next: "nothing was committed; find out what changed it and run this again, or abort"
+            .to_owned(),
     }))
 }
 

@@ -31,9 +31,9 @@ pub(crate) enum Command {
     /// Commit what prepare has copied, and go on to the end
     #[command(after_help = HELP)]
     Finalize(Change),
-    /// Compare the SQL database and the retired stores with what was copied
+    /// Compare the retired stores, and the SQL database, with what was copied
     #[command(after_help = HELP)]
-    Verify(Only),
+    Verify(Look),
     /// Go back to where the migration began, while that is possible
     #[command(after_help = HELP)]
     Abort(ChangeOrLost),
@@ -81,12 +81,6 @@ pub(crate) struct LookFurther {
     /// Rehearse it too: copy all the real data into a database that is thrown away
     #[arg(long)]
     pub(crate) full: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Only {
-    #[command(flatten)]
-    pub(crate) plan: PlanArguments,
 }
 
 #[derive(Args, Debug)]

@@ -127,8 +127,9 @@ fn rerun(plan: &Plan) -> Result<(), Stop> {
     };
     let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
     let mut tombstoned = migrating.run(&mut Shown::new())?.finish()?;
-    for (source, keyspace, pairs) in tombstoned.verify(&mut ())?.keyspaces {
-        say(&format!("     {source}/{keyspace}: {pairs} pairs, verified"));
+    let verified = tombstoned.verify(&mut ())?;
+    for found in verified.keyspaces.iter().filter(|_| verified.is_whole()) {
+        say(&format!("     {}/{}: {} pairs, verified", found.source, found.keyspace, found.pairs));
     }
     drop(tombstoned.into_sql()?);
     Ok(())

@@ -8,6 +8,7 @@ pub(crate) const CONTRADICTION: u8 = 4;
 pub(crate) const NEEDS_APPROVAL: u8 = 5;
 pub(crate) const VERIFICATION: u8 = 6;
 pub(crate) const INTERRUPTED: u8 = 7;
+pub(crate) const CHANGED_SINCE: u8 = 8;
 /// As shells tell of a program that Ctrl-C ended.
 pub(crate) const CANCELLED: u8 = 130;
 
@@ -21,6 +22,7 @@ Exit codes:
   5  needs approval: --yes, or another verb that says what is lost
   6  verification failed
   7  failed part-way, or the outcome is not known: run it again
+  8  verify: only the SQL database has changed since it was copied, as a daemon changes it
   130  stopped as asked, by Ctrl-C or a signal: run it again, or abort";
 
 /// Why a command ends before it is done.

@@ -1,14 +1,32 @@
 //! What is printed: by people to be read, or one JSON object.
 
-use crate::exit::{CONTRADICTION, INTERRUPTED, REFUSED, Stop};
+use crate::exit::{CHANGED_SINCE, CONTRADICTION, INTERRUPTED, REFUSED, Stop, VERIFICATION};
 use crate::progress::Shown;
-use cutover::{Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status};
+use cutover::{
+    Compared, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, Verified,
+    VerifiedKeyspace,
+};
 use serde::Serialize;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 
-/// A line on standard output. One whose reader is gone is not worth a panic.
+/// The first line of standard output that could not be printed, and why.
+static UNPRINTED: OnceLock<std::io::Error> = OnceLock::new();
+
+/// A line on standard output. One that can't be printed stops nothing that is at work; [`printed`]
+/// tells of it at the end.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// Whether everything that was said could be printed. A reader that has gone has read enough.
+pub(crate) fn printed() -> Result<(), Stop> {
+    match UNPRINTED.get() {
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(cant_print(error)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A line on standard error.
@@ -90,6 +108,64 @@ fn tell_quarantine(quarantine: &QuarantineStatus) {
     say(&format!("    in quarantine: {pairs} pairs, with the reasons, in table '{table}'"));
     for QuarantinedKeyspace { source, keyspace, pairs, .. } in keyspaces {
         say(&format!("      {source}/{}: {pairs}", keyspace.escape_debug()));
+    }
+}
+
+/// `cutover verify`.
+pub(crate) fn verified(plan: &Plan, verified: &Verified, json: bool) -> Result<(), Stop> {
+    if json {
+        say_json(verified)?;
+    } else {
+        tell_verified(verified);
+        quarantine(plan)?;
+    }
+    let unread = |found: &VerifiedKeyspace| matches!(found.target, Compared::Unread { .. });
+    if verified.is_whole() {
+        Ok(())
+    } else if verified.stores_are_whole() && !verified.keyspaces.iter().any(unread) {
+        Err(Stop::silent(CHANGED_SINCE))
+    } else {
+        Err(Stop::silent(VERIFICATION))
+    }
+}
+
+fn tell_verified(verified: &Verified) {
+    for found in &verified.keyspaces {
+        say(&format!(
+            "{}/{}: {} pairs copied; retired store: {}; SQL database: {}",
+            found.source,
+            found.keyspace.escape_debug(),
+            found.pairs,
+            compared(&found.store),
+            compared(&found.target)
+        ));
+    }
+    let is_freed = |found: &VerifiedKeyspace| found.store == Compared::Freed;
+    say(if !verified.stores_are_whole() {
+        "the retired stores do NOT hold what was copied: keep them, and find out what changed them"
+    } else if verified.keyspaces.iter().any(is_freed) {
+        "the retired stores were freed by reclaim"
+    } else {
+        "the retired stores hold what was copied"
+    });
+    say(if verified.target_is_whole() {
+        "the SQL database holds what was copied"
+    } else {
+        "the SQL database does not hold what was copied any more; once the daemon has written to it, \
+         differences there are its own writes"
+    });
+    say(&format!("this is migration {}", verified.id));
+}
+
+fn compared(found: &Compared) -> String {
+    match found {
+        Compared::Same => "as copied".to_owned(),
+        Compared::Changed { pairs, .. } => format!("CHANGED, {pairs} pairs now"),
+        Compared::Freed => "freed".to_owned(),
+        Compared::NeverThere => "there was none".to_owned(),
+        Compared::Missing => "MISSING".to_owned(),
+        Compared::Unread { reason } => format!("NOT READ ({reason})"),
+        _ => "not known to this command".to_owned(),
     }
 }
 

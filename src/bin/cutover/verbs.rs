@@ -2,9 +2,9 @@
 
 use crate::arguments::Said;
 use crate::ask::approve;
-use crate::exit::{NEEDS_APPROVAL, Stop, VERIFICATION};
+use crate::exit::{NEEDS_APPROVAL, Stop};
 use crate::progress::Shown;
-use crate::report::{complain, say};
+use crate::report::{self, say};
 use cutover::protocol::Contradiction;
 use cutover::{
     Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, discard_record, open,
@@ -76,25 +76,13 @@ pub(crate) fn settle(tombstoned: Handle<Tombstoned>) -> Result<(), Error> {
 }
 
 /// Compares both sides with what was recorded while they were copied.
-pub(crate) fn verify(plan: &Plan) -> Result<(), Stop> {
+pub(crate) fn verify(plan: &Plan, json: bool) -> Result<(), Stop> {
     match open(plan)? {
-        Found::Tombstoned(mut handle) => match handle.verify(&mut Shown::until_asked_to_stop()) {
-            Ok(verified) => {
-                for (source, keyspace, pairs) in &verified.keyspaces {
-                    say(&format!("{source}/{keyspace}: {pairs} pairs, as they were copied"));
-                }
-                say(&format!("migration {} is whole", verified.id));
-                Ok(())
-            }
-            Err(error @ Error::Verification(_)) => {
-                complain(&format!("cutover: {error}"));
-                complain(
-                    "note: after the daemon has written to the SQL database, differences there are its own writes",
-                );
-                Err(Stop::silent(VERIFICATION))
-            }
-            Err(error) => Err(error.into()),
-        },
+        Found::Tombstoned(mut handle) => {
+            let verified = handle.verify(&mut Shown::until_asked_to_stop())?;
+            drop(handle);
+            report::verified(plan, &verified, json)
+        }
         Found::Fresh(_) => Err(not_live("Fresh", "run migrate first")),
         Found::Migrating(_) => Err(not_live(
             "Migrating",

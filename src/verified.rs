@@ -1,0 +1,91 @@
+//! The report of a verification: what the retired stores and the SQL database hold now, beside what
+//! was copied.
+
+use crate::protocol::MigrationId;
+use serde::Serialize;
+
+/// What a verification found: every keyspace, at both of its places.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The migration.
+    pub id: MigrationId,
+    /// Every keyspace that was copied, in the order of copying.
+    pub keyspaces: Vec<VerifiedKeyspace>,
+}
+
+/// One keyspace, at both of its places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifiedKeyspace {
+    /// The source's name.
+    pub source: String,
+    /// The keyspace's name.
+    pub keyspace: String,
+    /// Pairs that were copied.
+    pub pairs: u64,
+    /// Bytes of keys and values that were copied.
+    pub bytes: u64,
+    /// What the retired store holds now.
+    pub store: Compared,
+    /// What the SQL database holds now.
+    pub target: Compared,
+}
+
+/// What a place holds now, compared with what was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Compared {
+    /// The very pairs that were copied.
+    Same,
+    /// Other pairs.
+    Changed {
+        /// How many.
+        pairs: u64,
+        /// Bytes of their keys and values.
+        bytes: u64,
+    },
+    /// Nothing: its bytes were freed by reclaim.
+    Freed,
+    /// Nothing: there was no store to copy from.
+    NeverThere,
+    /// Nothing, though it should be there.
+    Missing,
+    /// It can't be read.
+    Unread {
+        /// Why, and what a person can do.
+        reason: String,
+    },
+}
+
+impl Verified {
+    /// Whether both sides are whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.stores_are_whole() && self.target_is_whole()
+    }
+
+    /// Whether every retired store that was not freed was read, and holds just what was copied.
+    #[must_use]
+    pub fn stores_are_whole(&self) -> bool {
+        self.keyspaces.iter().all(|keyspace| keyspace.store.is_whole())
+    }
+
+    /// Whether every keyspace was read back from the SQL database just as it was copied. After the
+    /// daemon's first write it need not be.
+    #[must_use]
+    pub fn target_is_whole(&self) -> bool {
+        self.keyspaces.iter().all(|keyspace| keyspace.target.is_whole())
+    }
+}
+
+impl Compared {
+    const fn is_whole(&self) -> bool {
+        match self {
+            Self::Same | Self::Freed | Self::NeverThere => true,
+            Self::Changed { .. } | Self::Missing | Self::Unread { .. } => false,
+        }
+    }
+}
