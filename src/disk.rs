@@ -1,11 +1,21 @@
 //! Durable file operations: each says what is on disk when it returns.
+//!
+//! Another user may be able to write the folders that cutover works in. So nothing is made, opened,
+//! given an owner, synced, renamed or removed through a symbolic link: every operation opens the
+//! folder component by component, follows none, and works on the last name by the folder's descriptor.
 
 use crate::error::Cause;
 use crate::fault;
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags};
-use std::fs::{self, File, OpenOptions};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 /// A path with `suffix` added to its last name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -19,21 +29,174 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
+/// An open folder: what is done in it is done there, whatever stands at its path by then.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder at `path`, which is absolute. A symbolic link is followed nowhere on the way.
+    pub(crate) fn open(path: &Path) -> Result<Self, Cause> {
+        Self::walk(path).map_err(Cause::io("open", path))
+    }
+
+    fn walk(path: &Path) -> io::Result<Self> {
+        let root = rustix::fs::open("/", FOLDER, Mode::empty())?;
+        let mut folder = Self { descriptor: root, path: PathBuf::from("/") };
+        for component in path.components() {
+            match component {
+                Component::RootDir => {}
+                Component::Normal(name) => folder = folder.enter(name)?,
+                Component::Prefix(_) | Component::CurDir | Component::ParentDir => {
+                    return Err(Errno::INVAL.into());
+                }
+            }
+        }
+        Ok(folder)
+    }
+
+    fn enter(&self, name: &OsStr) -> io::Result<Self> {
+        let descriptor = rustix::fs::openat(&self.descriptor, name, FOLDER, Mode::empty());
+        let descriptor = descriptor.map_err(|errno| match self.kind(name) {
+            Ok(FileType::Symlink) => Errno::LOOP,
+            Ok(_) | Err(_) => errno,
+        })?;
+        Ok(Self { descriptor, path: self.path.join(name) })
+    }
+
+    fn kind(&self, name: &OsStr) -> io::Result<FileType> {
+        let stat = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(stat.st_mode))
+    }
+
+    /// The folder `name` in it, no link followed.
+    pub(crate) fn folder(&self, name: &OsStr) -> Result<Self, Cause> {
+        self.enter(name).map_err(Cause::io("open", &self.path.join(name)))
+    }
+
+    /// The names in it, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, Cause> {
+        let list = || -> io::Result<Vec<OsString>> {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::new(self.readable()?)? {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if name != b"." && name != b".." {
+                    names.push(OsString::from_vec(name.to_vec()));
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        list().map_err(Cause::io("list", &self.path))
+    }
+
+    fn readable(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.descriptor, ".", flags, Mode::empty())?)
+    }
+
+    /// The metadata of what stands at `name`, links not followed; none where nothing does.
+    pub(crate) fn metadata(&self, name: &OsStr) -> Result<Option<fs::Metadata>, Cause> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Closing such a descriptor drops no lock of SQLite's.
+        let look = || -> io::Result<fs::Metadata> {
+            let found = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+            File::from(found).metadata()
+        };
+        match look() {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Cause::io("look at", &self.path.join(name))(error)),
+        }
+    }
+
+    /// Opens the file or folder `name` for reading. What is neither is not opened: a link is not
+    /// followed, a FIFO is not waited for, a device is not touched.
+    pub(crate) fn read(&self, name: &OsStr) -> io::Result<File> {
+        let check = |kind| match kind {
+            FileType::RegularFile | FileType::Directory => Ok(()),
+            FileType::Symlink => Err(io::Error::from(Errno::LOOP)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+        };
+        check(self.kind(name)?)?;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+        check(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))?;
+        Ok(File::from(file))
+    }
+
+    /// Makes the names in it durable.
+    pub(crate) fn sync(&self) -> Result<(), Cause> {
+        if fault::mistaken("folder") {
+            return Ok(());
+        }
+        self.readable()
+            .and_then(|folder| Ok(rustix::fs::fsync(folder)?))
+            .and_then(|()| fault::point("folder synced"))
+            .map_err(Cause::io("sync the folder", &self.path))
+    }
+
+    /// Makes the content of the file `name` durable, if there is one.
+    pub(crate) fn sync_file(&self, name: &OsStr) -> Result<(), Cause> {
+        let path = self.path.join(name);
+        match self.read(name) {
+            Ok(file) => file
+                .sync_all()
+                .and_then(|()| fault::point("file synced"))
+                .map_err(Cause::io("sync", &path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Cause::io("open", &path)(error)),
+        }
+    }
+
+    /// Removes the file `name`, if there is one; of a link, the link.
+    pub(crate) fn remove_file(&self, name: &OsStr) -> Result<(), Cause> {
+        match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            result => result
+                .map_err(io::Error::from)
+                .and_then(|()| fault::point("removed"))
+                .map_err(Cause::io("remove", &self.path.join(name))),
+        }
+    }
+
+    /// Removes the folder `name`, which must be empty.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> Result<(), Cause> {
+        rustix::fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)
+            .map_err(io::Error::from)
+            .and_then(|()| fault::point("folder removed"))
+            .map_err(Cause::io("remove", &self.path.join(name)))
+    }
+}
+
+/// A folder is opened so: it need not be readable, and a link is none.
+const FOLDER: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The folder that holds `path`, and the last name.
+fn place(path: &Path) -> io::Result<(Folder, &OsStr)> {
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    Ok((Folder::walk(parent(path))?, name))
+}
+
+/// Opens the file or folder at `path` for reading, and nothing else; see [`Folder::read`].
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let (folder, name) = place(path)?;
+    folder.read(name)
+}
+
 /// Makes the names in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), Cause> {
-    if fault::mistaken("folder") {
-        return Ok(());
-    }
-    File::open(folder)
-        .and_then(|opened| opened.sync_all())
-        .and_then(|()| fault::point("folder synced"))
-        .map_err(Cause::io("sync the folder", folder))
+    Folder::walk(folder).map_err(Cause::io("sync the folder", folder))?.sync()
 }
 
 /// Makes the names of `folder` and of all the folders that it is in durable, as far up as its file
 /// system goes and this user may look: whoever made them need not have.
 pub(crate) fn sync_ancestors(folder: &Path) -> Result<(), Cause> {
-    use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
     let own = device(folder).map_err(Cause::io("look at", folder))?;
     for above in folder.ancestors().skip(1) {
@@ -52,21 +215,19 @@ pub(crate) fn sync_ancestors(folder: &Path) -> Result<(), Cause> {
 
 /// Makes the content of the file at `path` durable, if there is one.
 pub(crate) fn sync_file(path: &Path) -> Result<(), Cause> {
-    match File::open(path) {
-        Ok(file) => file
-            .sync_all()
-            .and_then(|()| fault::point("file synced"))
-            .map_err(Cause::io("sync", path)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Cause::io("open", path)(error)),
-    }
+    let (folder, name) = place(path).map_err(Cause::io("open", path))?;
+    folder.sync_file(name)
 }
 
 /// Creates `path`, which must not exist, with `bytes`; the content is durable when it returns, the
 /// name is not. When it fails, a part of the file may be left.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<File, Cause> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).read(true).create_new(true).open(path)?;
+        let (folder, name) = place(path)?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let mut file = File::from(rustix::fs::openat(&folder.descriptor, name, flags, mode)?);
         fault::point("file created")?;
         file.write_all(bytes)?;
         fault::point("file written")?;
@@ -92,38 +253,48 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> Result<(), Cause> {
     rename(a, b, RenameFlags::EXCHANGE)
 }
 
+/// Both names are in one folder, as all of cutover's renames are.
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Cause> {
-    rustix::fs::renameat_with(CWD, from, CWD, to, flags)
-        .map_err(io::Error::from)
-        .and_then(|()| fault::point("renamed"))
-        .map_err(Cause::io("rename to", to))
+    let rename = || {
+        let (folder, new) = place(to)?;
+        let old = from.file_name().filter(|_| parent(from) == folder.path).ok_or(Errno::XDEV)?;
+        rustix::fs::renameat_with(&folder.descriptor, old, &folder.descriptor, new, flags)?;
+        fault::point("renamed")
+    };
+    rename().map_err(Cause::io("rename to", to))
 }
 
-/// Removes a file, if there is one.
+/// Removes a file, if there is one; of a link, the link.
 pub(crate) fn remove_file(path: &Path) -> Result<(), Cause> {
-    match fs::remove_file(path) {
+    match place(path) {
+        Ok((folder, name)) => folder.remove_file(name),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.and_then(|()| fault::point("removed")).map_err(Cause::io("remove", path)),
+        Err(error) => Err(Cause::io("remove", path)(error)),
     }
 }
 
-/// Removes a folder with all that is in it. When it fails, or is killed, a part may be left.
-pub(crate) fn remove_tree(folder: &Path) -> Result<(), Cause> {
-    for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
-        let entry = entry.map_err(Cause::io("list", folder))?;
-        let path = entry.path();
-        if entry.file_type().map_err(Cause::io("look at", &path))?.is_dir() {
-            // It follows no link that somebody puts in its way.
-            fs::remove_dir_all(&path)
-                .and_then(|()| fault::point("folder removed"))
-                .map_err(Cause::io("remove", &path))?;
-        } else {
-            remove_file(&path)?;
+/// Removes a folder, which must be empty.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), Cause> {
+    let (folder, name) = place(path).map_err(Cause::io("remove", path))?;
+    folder.remove_folder(name)
+}
+
+/// Removes a folder with all that is in it, following no link that somebody puts in its way. When it
+/// fails, or is killed, a part may be left.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Cause> {
+    fn empty(folder: &Folder) -> Result<(), Cause> {
+        for name in folder.names()? {
+            if folder.metadata(&name)?.is_some_and(|metadata| metadata.is_dir()) {
+                empty(&folder.folder(&name)?)?;
+                folder.remove_folder(&name)?;
+            } else {
+                folder.remove_file(&name)?;
+            }
         }
+        Ok(())
     }
-    fs::remove_dir(folder)
-        .and_then(|()| fault::point("folder removed"))
-        .map_err(Cause::io("remove", folder))
+    empty(&Folder::open(path)?)?;
+    remove_folder(path)
 }
 
 /// What is read at once of a file that may be longer: all that cutover's own files hold, mostly.
@@ -133,11 +304,12 @@ const READ_BYTES: usize = 4096;
 pub(crate) fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(bytes_max.min(READ_BYTES));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The metadata of what stands at `path`, links not followed; none where nothing does.
+/// The metadata of what stands at `path`, links not followed; none where nothing does. A look alone:
+/// links on the way are followed.
 pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
@@ -149,33 +321,35 @@ pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
 /// Makes everything below `folder` durable: every file's content and every folder's names. fjall
 /// leaves the folder of its keyspaces unsynced, and a killed daemon leaves its last writes so.
 pub(crate) fn sync_tree(folder: &Path) -> Result<(), Cause> {
-    for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
-        let entry = entry.map_err(Cause::io("list", folder))?;
-        let kind = entry.file_type().map_err(Cause::io("look at", &entry.path()))?;
-        if kind.is_dir() {
-            sync_tree(&entry.path())?;
-        } else if kind.is_file() {
-            sync_file(&entry.path())?;
+    fn sync(folder: &Folder) -> Result<(), Cause> {
+        for name in folder.names()? {
+            match folder.metadata(&name)? {
+                Some(metadata) if metadata.is_dir() => sync(&folder.folder(&name)?)?,
+                Some(metadata) if metadata.is_file() => folder.sync_file(&name)?,
+                Some(_) | None => {}
+            }
         }
+        folder.sync()
     }
-    sync_folder(folder)
+    sync(&Folder::open(folder)?)
 }
 
 /// Bytes that the disk holds for everything below `folder`.
 pub(crate) fn tree_bytes(folder: &Path) -> Result<u64, Cause> {
-    use std::os::unix::fs::MetadataExt;
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
-        let entry = entry.map_err(Cause::io("list", folder))?;
-        let metadata = entry.metadata().map_err(Cause::io("look at", &entry.path()))?;
-        bytes += if metadata.is_dir() {
-            tree_bytes(&entry.path())?
-        } else {
-            // `st_blocks` counts 512 bytes whatever the file system's block is.
-            metadata.len().min(metadata.blocks() * 512)
-        };
+    fn count(folder: &Folder) -> Result<u64, Cause> {
+        let mut bytes = 0;
+        for name in folder.names()? {
+            let Some(metadata) = folder.metadata(&name)? else { continue };
+            bytes += if metadata.is_dir() {
+                count(&folder.folder(&name)?)?
+            } else {
+                // `st_blocks` counts 512 bytes whatever the file system's block is.
+                metadata.len().min(metadata.blocks() * 512)
+            };
+        }
+        Ok(bytes)
     }
-    Ok(bytes)
+    count(&Folder::open(folder)?)
 }
 
 /// Bytes that an ordinary user can still write to the file system of `folder`.
@@ -216,36 +390,84 @@ pub(crate) fn filesystem_kind(path: &Path) -> String {
         .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
 }
 
+/// More links than the kernel itself follows.
+const LINKS_MAX: usize = 40;
+
 /// The absolute path that `path` means, links resolved: also a link whose end does not exist, since
 /// that end is where a marker or a database would be created.
 ///
+/// A link that another user has put there is followed only to what is that user's own, as Linux does
+/// in shared folders: who may write a folder may not choose which of our files we work on.
+///
 /// # Errors
 ///
-/// When the folder is missing, links lead in a circle, or the path is not UTF-8.
+/// When the folder is missing, links lead in a circle or are not to be followed, or the path is not
+/// UTF-8.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Cause> {
-    let mut named = std::path::absolute(path).map_err(Cause::io("find", path))?;
-    let resolved = loop {
-        match fs::canonicalize(&named) {
-            Ok(resolved) => break resolved,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Cause::io("find", &named)(error)),
-        }
-        let folder = parent(&named);
-        let folder = fs::canonicalize(folder).map_err(Cause::io("find the folder", folder))?;
-        // The kernel has followed this chain to its end, so it is no circle.
-        if let Ok(end) = fs::read_link(&named) {
-            named = folder.join(end);
+    let named = std::path::absolute(path).map_err(Cause::io("find", path))?;
+    let names = |path: &Path| -> Vec<OsString> {
+        path.components()
+            .filter_map(|component| match component {
+                Component::Normal(name) => Some(name.to_owned()),
+                Component::ParentDir => Some(OsString::from("..")),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+            })
+            .collect()
+    };
+    let mut waiting = VecDeque::from(names(&named));
+    let mut resolved = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(name) = waiting.pop_front() {
+        if name == ".." {
+            resolved.pop();
             continue;
         }
-        let name = named
-            .file_name()
-            .ok_or_else(|| Cause::Plan(format!("{} names no file", named.display())))?;
-        break folder.join(name);
-    };
+        let at = resolved.join(&name);
+        match fs::symlink_metadata(&at) {
+            Ok(found) if found.is_symlink() => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Cause::io_rustix("find", &named)(Errno::LOOP));
+                }
+                let end = fs::read_link(&at).map_err(Cause::io("read the link", &at))?;
+                check_link(&at, found.uid(), &resolved.join(&end))?;
+                if end.is_absolute() {
+                    resolved = PathBuf::from("/");
+                }
+                names(&end).into_iter().rev().for_each(|name| waiting.push_front(name));
+            }
+            Ok(found) if !waiting.is_empty() && !found.is_dir() => {
+                return Err(Cause::io_rustix("find", &at)(Errno::NOTDIR));
+            }
+            Ok(_) => resolved = at,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && waiting.is_empty() => {
+                resolved = at;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Cause::io("find the folder", &at)(error));
+            }
+            Err(error) => return Err(Cause::io("find", &at)(error)),
+        }
+    }
     if resolved.to_str().is_none() {
         return Err(Cause::NotUtf8(resolved));
     }
     Ok(resolved)
+}
+
+/// Refuses a link of another user's that leads to what is not that user's.
+fn check_link(link: &Path, owner: u32, end: &Path) -> Result<(), Cause> {
+    let own = rustix::process::geteuid().as_raw();
+    if owner == 0 || owner == own {
+        return Ok(());
+    }
+    // Where there is nothing at its end, the folder there decides.
+    let found = fs::metadata(end).or_else(|_| fs::metadata(parent(end)));
+    match found {
+        Ok(found) if found.uid() == owner => Ok(()),
+        Ok(_) => Err(Cause::ForeignLink { path: link.to_owned(), end: end.to_owned() }),
+        Err(error) => Err(Cause::io("find", end)(error)),
+    }
 }
 
 #[cfg(test)]
@@ -269,5 +491,103 @@ mod tests {
         std::os::unix::fs::symlink("circle", at("circle")).unwrap();
         resolve(&at("circle")).unwrap_err();
         resolve(&at("no/where")).unwrap_err();
+        assert_eq!(found("b/../missing"), at("missing"));
+    }
+
+    #[test]
+    fn no_link_is_followed_where_something_is_made_opened_synced_renamed_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        let victim = at("victim");
+        fs::create_dir_all(victim.join("below")).unwrap();
+        fs::write(victim.join("file"), "the victim's").unwrap();
+        let link = |end: &str, name: &str| std::os::unix::fs::symlink(end, at(name)).unwrap();
+        // A folder on the way, a file, an end that does not exist, a folder.
+        for (end, name) in
+            [("victim", "way"), ("victim/file", "a"), ("victim/new", "b"), ("victim", "c")]
+        {
+            link(end, name);
+        }
+        fs::write(at("own"), "ours").unwrap();
+        for name in ["way/new", "a", "b", "c"] {
+            create(&at(name), b"ours").unwrap_err();
+        }
+        for name in ["way/file", "a"] {
+            open(&at(name)).unwrap_err();
+            read_bounded(&at(name), 9).unwrap_err();
+            sync_file(&at(name)).unwrap_err();
+        }
+        sync_folder(&at("c")).unwrap_err();
+        sync_tree(&at("c")).unwrap_err();
+        tree_bytes(&at("c")).unwrap_err();
+        remove_tree(&at("c")).unwrap_err();
+        remove_tree(&at("way/below")).unwrap_err();
+        remove_folder(&at("way/below")).unwrap_err();
+        remove_file(&at("way/file")).unwrap_err();
+        rename_over(&at("way/file"), &at("way/moved")).unwrap_err();
+        rename_over(&at("own"), &at("a")).unwrap();
+        assert_eq!(fs::read(at("a")).unwrap(), b"ours", "the link itself was replaced");
+        remove_file(&at("b")).unwrap();
+        assert!(fs::symlink_metadata(at("b")).is_err(), "the link itself was removed");
+        // A tree with links in it goes without what they lead to.
+        fs::create_dir_all(at("tree/below")).unwrap();
+        link("../victim", "tree/link");
+        link("../../victim/file", "tree/below/link");
+        assert!(tree_bytes(&at("tree")).unwrap() < 4096);
+        sync_tree(&at("tree")).unwrap();
+        remove_tree(&at("tree")).unwrap();
+        assert_eq!(fs::read(victim.join("file")).unwrap(), b"the victim's");
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_folder_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().canonicalize().unwrap().join("fifo");
+        rustix::fs::mkfifoat(CWD, &fifo, Mode::from_raw_mode(0o600)).unwrap();
+        // Without a writer, an open for reading would wait.
+        open(&fifo).unwrap_err();
+        read_bounded(&fifo, 9).unwrap_err();
+        open(Path::new("/dev/null")).unwrap_err();
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_followed_to_that_user_s_own_and_nowhere_else() {
+        const EVE: u32 = 1999;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["root", "eve"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::create_dir(at(&format!("{name}/store"))).unwrap();
+        }
+        let eve = Some(rustix::fs::Uid::from_raw(EVE));
+        for name in ["eve", "eve/store"] {
+            rustix::fs::chown(at(name), eve, None).expect("these tests need root");
+        }
+        let link = |end: &str, name: &str| {
+            std::os::unix::fs::symlink(end, at(name)).unwrap();
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(CWD, at(name), eve, None, flags).unwrap();
+        };
+        for (end, name) in [
+            ("eve/store", "own"),
+            ("eve/new", "own-new"),
+            ("root/store", "foreign"),
+            ("root/new", "foreign-new"),
+            ("root", "foreign-way"),
+            ("own-2", "chain"),
+            ("root/store", "own-2"),
+        ] {
+            link(end, name);
+        }
+        assert_eq!(resolve(&at("own")).unwrap(), at("eve/store"));
+        assert_eq!(resolve(&at("own-new")).unwrap(), at("eve/new"));
+        for name in ["foreign", "foreign-new", "foreign-way/store", "chain"] {
+            let refused = resolve(&at(name)).unwrap_err();
+            assert!(matches!(refused, Cause::ForeignLink { .. }), "{name}: {refused}");
+        }
+        // Root's own link, or its owner's, leads anywhere.
+        std::os::unix::fs::symlink("eve/store", at("roots")).unwrap();
+        assert_eq!(resolve(&at("roots")).unwrap(), at("eve/store"));
     }
 }

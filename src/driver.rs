@@ -256,6 +256,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Locked { .. }
         | Cause::MountPoint { .. }
         | Cause::NoExchange { .. }
+        | Cause::ForeignLink { .. }
         | Cause::Overlap { .. }
         | Cause::KeyspaceUnmapped { .. }
         | Cause::TargetFolderMissing(_)

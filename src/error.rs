@@ -194,6 +194,14 @@ pub enum Cause {
         /// What the system said.
         source: io::Error,
     },
+    /// A symbolic link of another user's leads to something that is not that user's.
+    #[error("the symbolic link {} leads to {}, and who made the link does not own that; give the plan the path that is meant, or make the link as the user who runs this", .path.display(), .end.display())]
+    ForeignLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        end: PathBuf,
+    },
     /// Two names of the plan lead to one directory, or one lies inside the other.
     #[error("{first} and {second} overlap at {}; give each a place of its own", .path.display())]
     Overlap {
@@ -495,6 +503,8 @@ fn io_advice(error: &io::Error) -> &'static str {
         "give this program more memory and run this again"
     } else if kind == Kind::ReadOnlyFilesystem {
         "mount the file system for writing and run this again"
+    } else if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        "find out who put a symbolic link there, remove it and run this again"
     } else if kind == Kind::NotFound {
         "look whether the path is right and its volume is mounted and run this again"
     } else {

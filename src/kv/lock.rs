@@ -24,7 +24,7 @@ impl FileLock {
 
     /// Locks what stands at `path`; none where another holds it.
     pub(crate) fn try_new(path: &Path) -> Result<Option<Self>, Cause> {
-        let file = File::open(path).map_err(Cause::io("open", path))?;
+        let file = crate::disk::open(path).map_err(Cause::io("open", path))?;
         Self::try_on(file, path)
     }
 

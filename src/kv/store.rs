@@ -37,7 +37,7 @@ impl Store {
     /// the folder is given another name, the store is read on, and its journals, which may be long,
     /// need not be replayed once more.
     pub(crate) fn open_by_folder(name: &str, path: &Path) -> Result<Self, Cause> {
-        let folder = File::open(path).map_err(Cause::io("open", path))?;
+        let folder = crate::disk::open(path).map_err(Cause::io("open", path))?;
         Self::open_by(name, path, Some(folder))
     }
 

@@ -56,7 +56,9 @@ pub(crate) fn engine(what: &'static str, path: &Path) -> impl Fn(rusqlite::Error
 
 /// Opens an existing database, or creates one with large pages, for durable transactions.
 pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
@@ -79,7 +81,9 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
 /// to one that is attached.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Cause> {
     let failed = engine("open", path);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
     connection.pragma_update(None, "query_only", true).map_err(&failed)?;

@@ -145,7 +145,5 @@ fn remove(folder: &Path) -> Result<(), Cause> {
     for file in files.iter().chain([&tag]) {
         disk::remove_file(file)?;
     }
-    fs::remove_dir(folder)
-        .and_then(|()| fault::point("folder removed"))
-        .map_err(Cause::io("remove", folder))
+    disk::remove_folder(folder)
 }
