@@ -255,6 +255,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::SourceBusy { .. }
         | Cause::Locked { .. }
         | Cause::MountPoint { .. }
+        | Cause::Scattered { .. }
         | Cause::NoExchange { .. }
         | Cause::ForeignLink { .. }
         | Cause::Overlap { .. }

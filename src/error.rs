@@ -184,6 +184,17 @@ pub enum Cause {
         /// Its path.
         path: PathBuf,
     },
+    /// A part of a store is not simply in its folder: what is behind a link or on a mount of its own
+    /// would be neither synced nor sealed with it.
+    #[error("source '{name}' is not all in its own folder: {} is {what}; put the files themselves there in its place, or move it away if it is no part of the store, and run this again", .path.display())]
+    Scattered {
+        /// The source's name.
+        name: String,
+        /// The first such entry.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The file system can't exchange two names.
     #[error("the {filesystem} file system of {} can't exchange two names ({source}); move the stores to one that can (ext4, xfs, btrfs, tmpfs)", .path.display())]
     NoExchange {

@@ -3,6 +3,7 @@
 
 pub mod disk_space;
 mod markers;
+mod parts;
 mod places;
 mod stores;
 mod targets;

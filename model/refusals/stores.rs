@@ -66,7 +66,12 @@ fn a_store_whose_journal_is_a_link_is_refused() {
         .expect("a journal");
     fs::rename(&journal, daemon.at("journal")).expect("renames");
     symlink(daemon.at("journal"), &journal).expect("links");
-    no_store(&daemon, &[".jnl does not belong in a store"]);
+    refused(
+        daemon.path(),
+        &daemon.plan(),
+        |c| matches!(c, Cause::Scattered { .. }),
+        &["source 'sessions' is not all in its own folder", ".jnl is a symbolic link"],
+    );
 }
 
 #[test]

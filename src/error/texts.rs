@@ -82,6 +82,7 @@ samples! { causes, Cause,
     }],
     Cause::Locked { .. } => [Cause::Locked { path: path("accounts"), holder: "process 7 (cutover)".into() }],
     Cause::MountPoint { .. } => [Cause::MountPoint { name: "accounts".into(), path: path("accounts") }],
+    Cause::Scattered { .. } => [Cause::Scattered { name: "accounts".into(), path: path("accounts/keyspaces"), what: "a symbolic link" }],
     Cause::NoExchange { .. } => [Cause::NoExchange {
         path: path(""),
         filesystem: "nfs".into(),

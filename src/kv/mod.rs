@@ -2,6 +2,7 @@
 //! reading a store.
 
 mod fence;
+mod inventory;
 mod lock;
 mod preflight;
 mod site;

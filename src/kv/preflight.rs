@@ -1,8 +1,10 @@
 //! Looking before leaping: everything about a source that would stop a migration is found out
 //! before anything is changed.
 
+use super::inventory;
 use super::site::Site;
 use super::store::Store;
+use super::version;
 use crate::disk;
 use crate::error::Cause;
 use std::path::Path;
@@ -12,6 +14,12 @@ use std::path::Path;
 pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     if disk::is_mount_root(&site.path)? {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
+    }
+    version::check_native(&site.name, &site.path)?;
+    // Opening would follow a link, and no file behind one is synced, locked or sealed.
+    if let Some((entry, what)) = inventory::tree_at(&site.path)?.scattered {
+        let path = site.path.join(entry);
+        return Err(Cause::Scattered { name: site.name.clone(), path, what });
     }
     let store = Store::open_by_folder(&site.name, &site.path)?;
     // What a killed daemon left in the page cache is read by the copy; it must not be taken back.

@@ -1,5 +1,6 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
+use super::inventory;
 use crate::error::{Cause, io_advice_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::fs::{self, File};
@@ -44,6 +45,7 @@ impl Store {
     fn open_by(name: &str, path: &Path, folder: Option<File>) -> Result<Self, Cause> {
         super::version::check_native(name, path)?;
         check_layout(name, path)?;
+        check_whole(name, path)?;
         // Where /proc is not mounted it is opened by its name, and can't be read on.
         let folder = folder.filter(|folder| is_same(&by_descriptor(folder), folder));
         let opened = folder.as_ref().map_or_else(|| path.to_owned(), by_descriptor);
@@ -222,6 +224,37 @@ fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
         let numbered = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
         if !kind.is_file() && !numbered {
             return refuse(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a store that lacks what every store has and fjall makes anew without a word: it creates a
+/// journal where there is none, and deletes each keyspace whose `current` is gone, or which a new
+/// `keyspaces/0` does not name.
+fn check_whole(name: &str, path: &Path) -> Result<(), Cause> {
+    let tree = inventory::tree_at(path)?;
+    let lacks = |what: String| {
+        Err(Cause::NotAStore {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            reason: format!(
+                "{what}, so a part of it is missing; restore it from a backup that is whole"
+            ),
+        })
+    };
+    if !tree.lasting.keys().any(|file| file.ends_with(".jnl")) {
+        return lacks("it has no journal (a file 1.jnl or the like)".to_owned());
+    }
+    if !tree.lasting.contains_key("keyspaces/0/current") {
+        return lacks("it has no file keyspaces/0/current".to_owned());
+    }
+    for file in tree.lasting.keys() {
+        if let ["keyspaces", id, "tables" | "blobs", _] = file.split('/').collect::<Vec<_>>()[..] {
+            let current = format!("keyspaces/{id}/current");
+            if !tree.lasting.contains_key(&current) {
+                return lacks(format!("it has {file} and no file {current}"));
+            }
         }
     }
     Ok(())

@@ -1,0 +1,200 @@
+//! The files below a store's folder: which are the engine's own, and which are not. Both are decided
+//! here alone. Every folder is entered by its descriptor, and no link is followed.
+
+use crate::error::Cause;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// fjall's own folders are 3 deep. Each folder on the way takes a descriptor and a part of the stack.
+const FOLDERS_DEEP_MAX: usize = 64;
+
+/// What lies below a store's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tree {
+    /// The engine's own files that hold the data: the path below the store's folder, and the bytes. No
+    /// opening makes one, changes its length or removes it, once the first has replayed the journals.
+    pub(crate) lasting: BTreeMap<String, u64>,
+    /// What is neither the engine's nor cutover's: the path below the store's folder, a folder with
+    /// `/` at its end and without what is in it.
+    pub(crate) foreign: Vec<String>,
+    /// The first that is not simply a part of the folder, and what it is instead.
+    pub(crate) scattered: Option<(String, &'static str)>,
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The engine's: what holds the data. It stays as it is while nobody writes.
+    Lasting,
+    /// The engine's, or cutover's: an opening may make it, write it anew or remove it.
+    Passing,
+    Foreign,
+}
+
+/// Whose the file at `path` is, by the names of fjall 3. An opening of a store whose journal has a
+/// cleared keyspace writes a new version file (`v7`) each time, and fjall writes `current` anew by a
+/// temporary file (`.tmpAbC123`). `version.cutover` is ours.
+fn owner(path: &[&str]) -> Owner {
+    match path {
+        [name] if name.strip_suffix(".jnl").is_some_and(is_number) => Owner::Lasting,
+        ["lock" | "version" | "version.cutover"] => Owner::Passing,
+        ["keyspaces", id, "current"] if is_number(id) => Owner::Lasting,
+        ["keyspaces", id, "tables" | "blobs", file] if is_number(id) && is_number(file) => {
+            Owner::Lasting
+        }
+        ["keyspaces", id, name] if is_number(id) => {
+            let version = name.strip_prefix('v').is_some_and(is_number);
+            let temporary = name.strip_prefix(".tmp").is_some_and(|end| {
+                !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            if version || temporary { Owner::Passing } else { Owner::Foreign }
+        }
+        _ => Owner::Foreign,
+    }
+}
+
+/// Whether the folder at `path` is the engine's own.
+fn is_own_folder(path: &[&str]) -> bool {
+    match path {
+        ["keyspaces"] => true,
+        ["keyspaces", id] | ["keyspaces", id, "tables" | "blobs"] => is_number(id),
+        _ => false,
+    }
+}
+
+/// As fjall writes them: `+7` and what is too large are none.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
+}
+
+/// Looks at everything below the store's `folder`, which stands at `path`. What vanishes meanwhile is
+/// left out.
+pub(crate) fn tree(folder: &impl AsFd, path: &Path) -> Result<Tree, Cause> {
+    let mut tree = Tree::default();
+    let device =
+        device(&look_at(folder, OsStr::new("")).map_err(Cause::io_rustix("look at", path))?);
+    tree.visit(folder, path, &[], true, device)?;
+    tree.foreign.sort();
+    Ok(tree)
+}
+
+/// The same of the store's folder at `path`.
+pub(crate) fn tree_at(path: &Path) -> Result<Tree, Cause> {
+    tree(&File::open(path).map_err(Cause::io("open", path))?, path)
+}
+
+impl Tree {
+    fn visit(
+        &mut self,
+        folder: &impl AsFd,
+        path: &Path,
+        above: &[&str],
+        is_own: bool,
+        own_device: (u32, u32),
+    ) -> Result<(), Cause> {
+        for name in names(folder, path)? {
+            let place = path.join(OsStr::from_bytes(&name));
+            let found = match look_at(folder, OsStr::from_bytes(&name)) {
+                Err(Errno::NOENT) => continue,
+                found => found.map_err(Cause::io_rustix("look at", &place))?,
+            };
+            let lossy = String::from_utf8_lossy(&name);
+            let mut at = above.to_vec();
+            at.push(&lossy);
+            let relative = at.join("/");
+            let kind = FileType::from_raw_mode(found.stx_mode.into());
+            let what = scattered(&found, kind, own_device);
+            if let Some(what) = what {
+                self.scattered.get_or_insert_with(|| (relative.clone(), what));
+            }
+            if kind != FileType::Directory {
+                match owner(&at) {
+                    Owner::Lasting if what.is_none() => {
+                        self.lasting.insert(relative, found.stx_size);
+                    }
+                    Owner::Passing if what.is_none() => {}
+                    Owner::Lasting | Owner::Passing | Owner::Foreign if is_own => {
+                        self.foreign.push(relative);
+                    }
+                    Owner::Lasting | Owner::Passing | Owner::Foreign => {}
+                }
+                continue;
+            }
+            let is_own_below = is_own && what.is_none() && is_own_folder(&at);
+            if is_own && !is_own_below {
+                self.foreign.push(format!("{relative}/"));
+            }
+            if what.is_some() {
+                continue;
+            }
+            if at.len() >= FOLDERS_DEEP_MAX {
+                self.scattered.get_or_insert((relative, "a folder that is too deep to look into"));
+                continue;
+            }
+            match enter(folder, &name) {
+                // Gone, or something else by now.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                below => {
+                    let below = below.map_err(Cause::io_rustix("open", &place))?;
+                    self.visit(&below, &place, &at, is_own_below, own_device)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an entry is, if a store can't be sealed with it: a mount does not go along with its folder
+/// where that is mounted anew, and where a link leads nobody has synced or locked.
+fn scattered(found: &Statx, kind: FileType, own_device: (u32, u32)) -> Option<&'static str> {
+    match kind {
+        FileType::Symlink => Some("a symbolic link"),
+        FileType::Directory if device(found) != own_device => Some("on a device of its own"),
+        // An overlay may show a file with the device of its layer.
+        FileType::Directory | FileType::RegularFile => {
+            is_mount_root(found).then_some("a mount of its own")
+        }
+        _ => Some("neither a file nor a folder"),
+    }
+}
+
+/// The names in a folder, in an order that does not depend on the file system.
+fn names(folder: &impl AsFd, path: &Path) -> Result<Vec<Vec<u8>>, Cause> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder).map_err(Cause::io_rustix("list", path))? {
+        let entry = entry.map_err(Cause::io_rustix("list", path))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn enter(folder: &impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
+/// Without a name, the folder itself.
+fn look_at(folder: &impl AsFd, name: &OsStr) -> Result<Statx, Errno> {
+    let empty = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    let flags = AtFlags::SYMLINK_NOFOLLOW | empty;
+    rustix::fs::statx(folder, name, flags, StatxFlags::BASIC_STATS)
+}
+
+const fn device(found: &Statx) -> (u32, u32) {
+    (found.stx_dev_major, found.stx_dev_minor)
+}
+
+fn is_mount_root(found: &Statx) -> bool {
+    found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+        && found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+}
