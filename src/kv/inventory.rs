@@ -6,7 +6,6 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, S
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -86,7 +85,7 @@ pub(crate) fn tree(folder: &impl AsFd, path: &Path) -> Result<Tree, Cause> {
 
 /// The same of the store's folder at `path`.
 pub(crate) fn tree_at(path: &Path) -> Result<Tree, Cause> {
-    tree(&File::open(path).map_err(Cause::io("open", path))?, path)
+    tree(&crate::disk::open(path).map_err(Cause::io("open", path))?, path)
 }
 
 impl Tree {
