@@ -5,6 +5,7 @@
 mod fail;
 pub mod kill;
 pub mod memory;
+mod removed;
 
 use crate::common::{
     KEYSPACES, SOURCES, copy_tree, copy_tree_anew, folder_in_memory, read_store, schema_entries,

@@ -310,6 +310,25 @@ const STORIES: &[Story] = &[
         says(&machine.runs(0, 0), &["since"]);
         machine.is_whole_in_sql(&machine.target());
     }),
+    ("\"It says that the SQL database lost its record\"", 2, |title| {
+        let sql = |machine: &Machine, statement| {
+            let connection = rusqlite::Connection::open(machine.target()).expect("opens");
+            connection.execute_batch(statement).expect("runs");
+        };
+        let machine = Machine::live(title);
+        fs::create_dir_all(machine.at("backup")).expect("a folder");
+        fs::copy(machine.target(), machine.at("backup/app.sqlite")).expect("copies");
+        sql(&machine, "DROP TABLE cutover_record");
+        says(&machine.runs(0, 0), &["Tombstoned"]);
+        machine.is_whole_in_sql(&machine.target());
+        let machine = Machine::live(title);
+        sql(&machine, "DROP TABLE cutover_record");
+        says(&machine.runs(1, 3), &["accounts_first, accounts_second", "rename or drop"]);
+        sql(&machine, "ALTER TABLE accounts_first RENAME TO kept_first");
+        sql(&machine, "DROP TABLE accounts_second");
+        machine.runs(1, 0);
+        machine.is_whole_in_sql(&machine.target());
+    }),
     ("\"The disk with the SQL file is dead\"", 1, |title| {
         let machine = Machine::live(title);
         for file in [machine.target(), machine.at("data/app.sqlite.cutover")] {

@@ -46,7 +46,8 @@ fn targets() -> Vec<TargetSeen> {
         let run = Run { id: ID, attempt };
         TargetSeen::Record(RecordSeen { stage, run, copied, sources: true, paths: true })
     };
-    let mut all = vec![TargetSeen::None, record(RecordStage::Copying, 1, false)];
+    let mut all =
+        vec![TargetSeen::None, TargetSeen::NoRecord, record(RecordStage::Copying, 1, false)];
     for attempt in [1, 2] {
         let stages = [RecordStage::Copying, RecordStage::Committed, RecordStage::Live];
         all.extend(stages.map(|stage| record(stage, attempt, true)));
@@ -65,6 +66,7 @@ const fn record(seen: &Observation) -> Option<RecordSeen> {
     match seen.target {
         TargetSeen::Record(record) => Some(record),
         TargetSeen::None
+        | TargetSeen::NoRecord
         | TargetSeen::Unreadable
         | TargetSeen::Unreachable
         | TargetSeen::MainFileGone => None,

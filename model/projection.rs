@@ -56,7 +56,7 @@ fn targets() -> Vec<TargetSeen> {
         TargetSeen::Record(RecordSeen { stage, run, copied: true, sources: true, paths: true })
     };
     let stages = [RecordStage::Copying, RecordStage::Committed, RecordStage::Live];
-    [TargetSeen::None].into_iter().chain(stages.map(record)).collect()
+    [TargetSeen::None, TargetSeen::NoRecord].into_iter().chain(stages.map(record)).collect()
 }
 
 /// How far a state is from Fresh where there is no record.

@@ -1,7 +1,7 @@
 //! The driver: observe, ask the protocol for one step, make it durable, observe again. It decides
 //! nothing about order.
 
-use crate::copy::Middle;
+use crate::copy::{Middle, Table, quarantine_table};
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
@@ -10,8 +10,10 @@ use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target};
-use crate::protocol::{Intent, MigrationId, NotAllowed, Session, Stage, State, Step, next};
-use crate::sql::{Access, StepError, Throwaway};
+use crate::protocol::{
+    Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, classify, next,
+};
+use crate::sql::{Access, StepError, TargetLook, Throwaway};
 use crate::stores::Opened;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -184,6 +186,69 @@ impl Driver {
         survey_target(&self.places, &resolved, bytes, &mut Err)
     }
 
+    /// Gives the KV stores back, once no rows of theirs are found beside them that nothing fences.
+    pub(crate) fn restore(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
+        let seen = self.places.observe().map_err(Error::Refused)?;
+        let is_restoring =
+            |look: &Look| look.path.marker().is_some_and(|m| m.stage == Stage::Restoring);
+        // What has begun goes on: its stores may be open already.
+        if !seen.looks.iter().any(is_restoring) {
+            self.refuse_rows(&seen).map_err(Error::Refused)?;
+        }
+        self.drive(Intent::RestoreKv, observer)
+    }
+
+    /// Goes on without the target that the markers name. One that is there and has lost its record has
+    /// a word of its own.
+    pub(crate) fn replace_target(&mut self) -> Result<(), Error> {
+        let seen = self.places.observe().map_err(Error::Refused)?;
+        if classify(&seen.observation) == Err(Contradiction::RecordGone) {
+            return Err(self.places.contradict(&seen, Contradiction::RecordGone));
+        }
+        self.drive(Intent::ReplaceTarget, &mut ()).map(drop)
+    }
+
+    /// Gives up a record that somebody dropped, and what was written beside it since it went live.
+    pub(crate) fn forget_record(&mut self) -> Result<(), Error> {
+        let seen = self.places.observe().map_err(Error::Refused)?;
+        match classify(&seen.observation) {
+            // Forgotten already, or put back.
+            Ok(_) => return Ok(()),
+            Err(Contradiction::RecordGone) => {}
+            Err(contradiction) => return Err(self.places.contradict(&seen, contradiction)),
+        }
+        // While the markers still say that it was live: a record that is put back is taken then.
+        self.refuse_rows(&seen).map_err(Error::Refused)?;
+        self.drive(Intent::ReplaceTarget, &mut ()).map(drop)
+    }
+
+    /// I-1: refuses where the target has no record, and tables of the plan's hold rows. Which they
+    /// are is not known of a daemon's own tables, to a plan that has none.
+    fn refuse_rows(&mut self, seen: &Seen) -> Result<(), Cause> {
+        let mut markers = seen.looks.iter().filter_map(|look| look.path.marker());
+        let unknown = self.places.plan.is_plain() && markers.any(|marker| !marker.plain);
+        if !matches!(seen.target, TargetLook::NoRecord) || unknown {
+            return Ok(());
+        }
+        let opened = self.open_stores();
+        self.close_stores();
+        let opened = match opened {
+            Ok(opened) => opened,
+            // What can't be opened can't be written either.
+            Err(cause) => {
+                tracing::warn!(%cause, "which tables a store filled can't be known");
+                return Ok(());
+            }
+        };
+        let name = self.places.plan.name();
+        let keyspaces = opened.iter().flat_map(|opened| &opened.keyspaces);
+        let mut tables: Vec<Table> = keyspaces.flat_map(|k| k.mapping.tables()).collect();
+        tables.push(quarantine_table(name));
+        let tables = self.places.target.filled(name, &tables)?;
+        let path = self.places.target.path.clone();
+        if tables.is_empty() { Ok(()) } else { Err(Cause::RowsLeft { path, tables }) }
+    }
+
     /// Finds out everything that would stop the migration before anything is changed, and keeps the
     /// stores that stand open, with fjall's own locks. No rehearsal comes behind it, so what a killed
     /// one left is removed.
@@ -263,6 +328,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::TargetFolderMissing(_)
         | Cause::NotADatabase { .. }
         | Cause::Table { .. }
+        | Cause::RowsLeft { .. }
         | Cause::Definition { .. }
         | Cause::Index { .. }
         | Cause::DiskFull { .. }

@@ -255,6 +255,14 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// Tables that this migration had filled, or that bear their names, and no record speaks of them.
+    #[error("{} has no record of this migration, and holds rows in {}: nothing fences them, so they could be written beside the KV stores; keep elsewhere what you need of them, then rename or drop these tables, or move the whole file away, and run this again", .path.display(), .tables.join(", "))]
+    RowsLeft {
+        /// The target.
+        path: PathBuf,
+        /// The tables.
+        tables: Vec<String>,
+    },
     /// A table can't be made by its definition, or that makes something else.
     #[error("table '{table}' in {} can't be made by its definition: {reason}; mend the mapping's CREATE TABLE and run this again, or abort", .path.display())]
     Definition {
@@ -678,6 +686,14 @@ impl Words<'_> {
             Contradiction::TargetElsewhere => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}"),
                 format!("use {elsewhere}; if it is lost for good, say so (--target-lost)"),
+            ),
+            Contradiction::RecordGone => (
+                format!("the markers say that {target} was live, and it is there without its record (table cutover_record): somebody dropped it, or another file stands there"),
+                format!("put the record back from a backup of {target}; if another file stands there, move that away; only if the writes made in SQL may be lost, say so (--record-lost)"),
+            ),
+            Contradiction::RecordGoneElsewhere => (
+                format!("the markers say that {elsewhere} was live, and it is there without its record (table cutover_record), and the plan says {target}"),
+                format!("name {elsewhere} in the plan, and `cutover status` says what can be done"),
             ),
             Contradiction::TargetUnreadable => (
                 format!("the stores have markers, and {target} can't be read as their SQL database{detail}"),

@@ -201,6 +201,18 @@ pub mod ticket {
         }
     }
 
+    /// To go on without the record of a SQL database that was live.
+    #[derive(Debug)]
+    pub struct ForgetRecord(());
+
+    impl ForgetRecord {
+        /// Writes made in the SQL database since it went live are lost.
+        #[must_use]
+        pub const fn losing_writes_made_in_sql() -> Self {
+            Self(())
+        }
+    }
+
     /// To go on without the SQL database that the markers name.
     #[derive(Debug)]
     pub struct ReplaceTarget(());
@@ -241,7 +253,25 @@ pub fn open(plan: &Plan) -> Result<Found, Error> {
 /// As [`open`]; and [`Error::Refused`] where the state has a record, or no marker.
 pub fn replace_target(plan: &Plan, _ticket: ticket::ReplaceTarget) -> Result<Found, Error> {
     let mut driver = Driver::new(plan)?;
-    driver.drive(Intent::ReplaceTarget, &mut ())?;
+    driver.replace_target()?;
+    drop(driver);
+    open(plan)
+}
+
+/// Goes on without the record of a SQL database that was live: somebody dropped its table
+/// `cutover_record`, and no backup of it is left. A rerun or a restore is possible then. The markers
+/// do not say any more that the target was live, so a record that is put back later is known as
+/// stale.
+///
+/// # Errors
+///
+/// [`Error::Contradiction`] where the facts contradict each other in another way;
+/// [`Cause::RowsLeft`] where tables of the plan hold rows, which nothing fences: they are yours to
+/// keep elsewhere, and to rename or drop. Which tables those are is known to the plan that filled them
+/// alone.
+pub fn forget_record(plan: &Plan, _ticket: ticket::ForgetRecord) -> Result<Found, Error> {
+    let mut driver = Driver::new(plan)?;
+    driver.forget_record()?;
     drop(driver);
     open(plan)
 }
@@ -565,9 +595,11 @@ impl Handle<RerunAllowed> {
     ///
     /// # Errors
     ///
+    /// [`Cause::RowsLeft`] where the target has no record and tables of the plan hold rows: they
+    /// could be written beside the stores.
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
     pub fn restore_kv(self, _ticket: ticket::RestoreKv) -> Result<Handle<Fresh>, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.drive(Intent::RestoreKv, &mut ()))?;
+        let (driver, state) = self.drive(|driver| driver.restore(&mut ()))?;
         Ok(Handle::new(driver, state))
     }
 }

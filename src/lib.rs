@@ -46,7 +46,7 @@ pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
-    discard_record, kv, open, replace_target, sql, ticket,
+    discard_record, forget_record, kv, open, replace_target, sql, ticket,
 };
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{

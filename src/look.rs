@@ -138,6 +138,7 @@ impl Places {
     fn target_seen(&self, look: &TargetLook, sources: &[Look]) -> TargetSeen {
         match look {
             TargetLook::None => TargetSeen::None,
+            TargetLook::NoRecord => TargetSeen::NoRecord,
             TargetLook::Record(record) => TargetSeen::Record(RecordSeen {
                 stage: record.stage,
                 run: record.run(),
@@ -217,7 +218,10 @@ impl Places {
                 TargetLook::Unreadable(cause) | TargetLook::Unreachable(cause) => {
                     Some(cause.to_string())
                 }
-                TargetLook::None | TargetLook::Record(_) | TargetLook::MainFileGone => None,
+                TargetLook::None
+                | TargetLook::NoRecord
+                | TargetLook::Record(_)
+                | TargetLook::MainFileGone => None,
             },
             Place::Claim => seen.claim_detail.clone(),
             Place::Elsewhere => None,
@@ -227,6 +231,7 @@ impl Places {
             .elsewhere
             .iter()
             .find(|(_, look)| matches!(look, TargetLook::Record(_)))
+            .or_else(|| seen.elsewhere.iter().find(|(_, l)| matches!(l, TargetLook::NoRecord)))
             .or(seen.elsewhere.first());
         let words = Words {
             source: &|source| {
@@ -262,6 +267,7 @@ impl Seen {
         match &self.target {
             TargetLook::Record(record) => Some(record),
             TargetLook::None
+            | TargetLook::NoRecord
             | TargetLook::Unreadable(_)
             | TargetLook::Unreachable(_)
             | TargetLook::MainFileGone => None,

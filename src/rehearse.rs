@@ -248,7 +248,7 @@ fn record_in(target: &Target, plan: &Plan) -> Result<Record, Cause> {
     match target.look(plan.name(), Access::Locked) {
         TargetLook::Record(record) => Ok(*record),
         TargetLook::Unreadable(cause) | TargetLook::Unreachable(cause) => Err(cause),
-        TargetLook::None | TargetLook::MainFileGone => {
+        TargetLook::None | TargetLook::NoRecord | TargetLook::MainFileGone => {
             Err(Cause::RecordChanged(target.path.clone()))
         }
     }

@@ -263,7 +263,7 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
 fn target(places: &Places, seen: &Seen) -> TargetStatus {
     let of = |record| TargetStatus::of(&places.target.path, record);
     let found = match &seen.target {
-        TargetLook::None => of("none"),
+        TargetLook::None | TargetLook::NoRecord => of("none"),
         TargetLook::Record(record) => of(record.stage.word()).with(record),
         TargetLook::Unreadable(cause) => {
             TargetStatus { detail: Some(cause.to_string()), ..of("unreadable") }
@@ -316,6 +316,7 @@ fn ways_out(contradiction: Contradiction) -> Vec<Verb> {
         | Contradiction::TargetElsewhere => {
             vec![Verb::RERUN_LOST, Verb::RESTORE_LOST, Verb::ABORT_LOST]
         }
+        Contradiction::RecordGone => vec![Verb::RERUN_RECORDLESS, Verb::RESTORE_RECORDLESS],
         _ => Vec::new(),
     }
 }
@@ -430,6 +431,14 @@ impl Verb {
     const RESTORE_LOST: Self = Self {
         verb: "restore-kv --target-lost",
         does: "give the stores back, if the SQL database is gone for good",
+    };
+    const RERUN_RECORDLESS: Self = Self {
+        verb: "rerun --record-lost",
+        does: "copy once more, if the writes made in SQL may be lost",
+    };
+    const RESTORE_RECORDLESS: Self = Self {
+        verb: "restore-kv --record-lost",
+        does: "give the stores back, if the writes made in SQL may be lost",
     };
     const ABORT_LOST: Self = Self {
         verb: "abort --target-lost",

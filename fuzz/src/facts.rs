@@ -89,7 +89,8 @@ fn mostly(u: &mut Unstructured<'_>) -> Result<bool> {
 
 fn target(u: &mut Unstructured<'_>) -> Result<TargetSeen> {
     Ok(match u.int_in_range(0..=15u8)? {
-        0..=4 => TargetSeen::None,
+        0..=3 => TargetSeen::None,
+        4 => TargetSeen::NoRecord,
         5 => TargetSeen::Unreadable,
         6 => TargetSeen::Unreachable,
         7 => TargetSeen::MainFileGone,

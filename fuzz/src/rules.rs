@@ -63,6 +63,7 @@ impl Facts<'_> {
         match self.seen.target {
             TargetSeen::Record(record) => Some(record),
             TargetSeen::None
+            | TargetSeen::NoRecord
             | TargetSeen::Unreadable
             | TargetSeen::Unreachable
             | TargetSeen::MainFileGone => None,
@@ -75,7 +76,12 @@ impl Facts<'_> {
 
     /// It is known that there is no record.
     fn no_record(&self) -> bool {
-        self.seen.target == TargetSeen::None
+        matches!(self.seen.target, TargetSeen::None | TargetSeen::NoRecord)
+    }
+
+    /// I-1: what was live may be live still, without a record.
+    fn may_be_live(&self) -> bool {
+        self.seen.target == TargetSeen::NoRecord && self.markers().any(|m| m.stage == Final)
     }
 
     fn nothing_elsewhere(&self) -> bool {
@@ -265,8 +271,13 @@ impl Facts<'_> {
         match (found.stage, to) {
             (Sealed | Tombstone | Final, Tombstone) if intent == Intent::Rerun => vec![
                 without_record,
+                (!self.may_be_live(), "I-1: what may be live is not copied anew"),
                 (!self.markers().any(|m| m.stage == Restoring), "what is given back is not rerun"),
                 (self.all(&[Sealed, Tombstone, Final]), "I-5: every source is fenced"),
+            ],
+            (Final, Tombstone) => vec![
+                without_record,
+                (replaced, "somebody gave up what was live"),
             ],
             (Sealed, Tombstone) => vec![
                 (self.record_is(&[Committed]), "the commit point has passed"),
@@ -297,6 +308,7 @@ impl Facts<'_> {
             }
             (Sealed | Tombstone | Final, Restoring) => vec![
                 without_record,
+                (!self.may_be_live(), "I-1: nothing is given back beside what may be live"),
                 (intent == Intent::RestoreKv, "somebody asked for it"),
                 (self.nothing_elsewhere(), "I-5: no other target is named"),
             ],

@@ -216,6 +216,39 @@ fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_
     daemon.is_whole_in_kv();
 }
 
+/// Both verbs once succeeded at once, and both sides were written.
+#[test]
+fn i1_a_live_database_whose_record_was_dropped_is_given_up_only_when_the_operator_says_so() {
+    for (verb, in_sql) in [("rerun", true), ("restore-kv", false)] {
+        let daemon = Daemon::new();
+        daemon.ends("migrate", &["--yes"], 0);
+        let sql = |statements: &str| {
+            let connection = rusqlite::Connection::open(daemon.target()).expect("opens");
+            connection.execute_batch(statements).expect("runs");
+        };
+        sql("DROP TABLE cutover_record");
+        let status = daemon.ends("status", &[], 4);
+        for offered in ["--record-lost", "cutover_record"] {
+            assert!(text(&status.stdout).contains(offered), "{}", text(&status.stdout));
+        }
+        let told = daemon.ends(verb, &["--yes"], 4);
+        assert!(text(&told.stderr).contains("--record-lost"));
+        daemon.ends(verb, &["--target-lost", "--yes"], 4);
+        let told = daemon.ends(verb, &["--record-lost"], 5);
+        for word in ["Every write", "rename or drop the tables"] {
+            assert!(text(&told.stdout).contains(word), "{}", text(&told.stdout));
+        }
+        let told = daemon.ends(verb, &["--record-lost", "--yes"], 3);
+        assert!(text(&told.stderr).contains("holds rows in accounts_first"));
+        for source in crate::common::SOURCES {
+            sql(&format!("DROP TABLE {source}_first; DROP TABLE {source}_second"));
+        }
+        sql("CREATE TABLE others (x)");
+        daemon.ends(verb, &["--record-lost", "--yes"], 0);
+        if in_sql { daemon.is_whole_in_sql() } else { daemon.is_whole_in_kv() }
+    }
+}
+
 #[test]
 fn a_step_that_fails_part_way_ends_with_7_and_the_next_run_finishes_it() {
     let daemon = Daemon::left_at("Committed");

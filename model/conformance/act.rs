@@ -136,8 +136,18 @@ impl Act {
                 return Ok(Told::Done(State::Tombstoned));
             }
             Self::ReplaceTarget => {
-                let ticket = ticket::ReplaceTarget::losing_the_database_for_good();
-                return Ok(Told::Done(state(&cutover::replace_target(plan, ticket)?)));
+                let recordless = matches!(
+                    cutover::open(plan),
+                    Err(Error::Contradiction(told)) if told.contradiction == Contradiction::RecordGone
+                );
+                let found = if recordless {
+                    let ticket = ticket::ForgetRecord::losing_writes_made_in_sql();
+                    cutover::forget_record(plan, ticket)?
+                } else {
+                    let ticket = ticket::ReplaceTarget::losing_the_database_for_good();
+                    cutover::replace_target(plan, ticket)?
+                };
+                return Ok(Told::Done(state(&found)));
             }
             Self::Discard => {
                 let ticket = ticket::DiscardRecord::losing_the_unfinished_copy();

@@ -95,6 +95,11 @@ impl Disk {
         match hidden {
             Hidden::Unreadable => fs::write(file, "no database at all").expect("writes"),
             Hidden::MainFileGone => fs::write(with(&file, "-wal"), "its log").expect("writes"),
+            // What the migration had filled is gone with it, as `forget_record` asks for.
+            Hidden::Dropped => {
+                let connection = rusqlite::Connection::open(file).expect("opens");
+                connection.execute_batch("CREATE TABLE others (x)").expect("runs");
+            }
             Hidden::Unreachable => remove(&folder),
             Hidden::Unmounted => {
                 remove(&folder);

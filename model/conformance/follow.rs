@@ -108,7 +108,7 @@ pub fn follow(
     let mut walks = vec![walk];
     if intent == Intent::ReplaceTarget {
         // Its ticket says that what can't be seen is gone for good.
-        walks[0].world.forget_unmounted();
+        walks[0].world.forget_lost();
     }
     // Before it takes the first step, a new migration tries the exchange with files of its own.
     if matches!(intent, Intent::Begin(_)) {

@@ -11,8 +11,8 @@ use cutover::protocol::{
 const OLDER: MigrationId = MigrationId(99);
 
 /// What callers see whose plan is not the one that was begun with: another plan's name, other
-/// sources, another path for the first source.
-pub fn strangers(seen: &Observation) -> [Observation; 3] {
+/// sources, another path for the first source, another target.
+pub fn strangers(seen: &Observation) -> [Observation; 4] {
     let change = |change: &dyn Fn(&mut MarkerSeen)| {
         let mut seen = seen.clone();
         for source in &mut seen.sources {
@@ -37,7 +37,10 @@ pub fn strangers(seen: &Observation) -> [Observation; 3] {
     if let TargetSeen::Record(record) = &mut of_other_sources.target {
         record.sources = false;
     }
-    [of_another_plan, of_other_sources, mistyped]
+    let mut of_another_target = change(&|marker| marker.target = false);
+    of_another_target.target = TargetSeen::None;
+    of_another_target.elsewhere = vec![seen.target];
+    [of_another_plan, of_other_sources, mistyped, of_another_target]
 }
 
 /// One thing that an operator does, or a disk to the rows.
@@ -54,7 +57,8 @@ pub enum Act {
     NamesTheOtherPlace,
     DeletesTheClaim,
     DamagesTheClaim,
-    /// Damages the SQL file, moves its main part away, or unmounts its volume.
+    /// Damages the SQL file, moves its main part away, unmounts its volume, or drops the record's
+    /// own table.
     Hides(Hidden),
     SpoilsRows,
     Deletes(usize, Name),
@@ -158,6 +162,13 @@ fn anything<const N: usize>(world: &World<N>) -> Vec<(Act, World<N>)> {
             gone.targets[world.place].sync();
             gone.claims[world.place].sync();
             after.push((Act::Hides(hidden), gone));
+        }
+        // Before a marker says that the target was live, one that was is not known by anything (L-43).
+        let is_final = |(_, marker): (usize, Marker)| marker.stage == Stage::Final;
+        if record.stage != RecordStage::Live || world.markers().any(is_final) {
+            let mut dropped = with_target(world, Target::Hidden(Hidden::Dropped, record));
+            dropped.targets[world.place].sync();
+            after.push((Act::Hides(Hidden::Dropped), dropped));
         }
         for with_claim in [false, true] {
             let mut moved = with_target(world, Target::None);

@@ -195,7 +195,7 @@ impl<const N: usize> Life<N> {
                 let mut started = World { working, ..world.clone() };
                 if intent == Intent::ReplaceTarget {
                     // Its ticket says that what can't be seen is gone for good.
-                    started.forget_unmounted();
+                    started.forget_lost();
                 }
                 after.push((Move::Start(intent), started));
             }

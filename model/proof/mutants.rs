@@ -32,6 +32,7 @@ pub enum Mutant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eye {
     Record,
+    NoRecord,
     RecordAttempt,
     RecordId,
     MarkerIds,
@@ -54,8 +55,9 @@ pub enum Eye {
 }
 
 /// Every check that can be left out.
-pub const EYES: [Eye; 20] = [
+pub const EYES: [Eye; 21] = [
     Eye::Record,
+    Eye::NoRecord,
     Eye::RecordAttempt,
     Eye::RecordId,
     Eye::MarkerIds,
@@ -254,6 +256,13 @@ impl Eye {
                 }
             }
             Self::Record => seen.target = TargetSeen::None,
+            Self::NoRecord => {
+                for target in seen.elsewhere.iter_mut().chain([&mut seen.target]) {
+                    if *target == TargetSeen::NoRecord {
+                        *target = TargetSeen::None;
+                    }
+                }
+            }
             Self::Elsewhere => seen.elsewhere.clear(),
             Self::MainFileGone if seen.target == TargetSeen::MainFileGone => {
                 seen.target = TargetSeen::None;

@@ -90,6 +90,9 @@ pub enum Hidden {
     Unreachable,
     /// Its volume is not mounted: nothing at all is seen, nor the claim.
     Unmounted,
+    /// The record's own table was dropped: what it told of is there, and nothing fences it any better
+    /// than it did.
+    Dropped,
 }
 
 /// A record, and its rows.
@@ -276,6 +279,7 @@ impl<const N: usize> World<N> {
             Target::Hidden(Hidden::Unreadable, _) => TargetSeen::Unreadable,
             Target::Hidden(Hidden::MainFileGone, _) => TargetSeen::MainFileGone,
             Target::Hidden(Hidden::Unreachable, _) => TargetSeen::Unreachable,
+            Target::Hidden(Hidden::Dropped, _) => TargetSeen::NoRecord,
         }
     }
 
@@ -353,10 +357,16 @@ impl<const N: usize> World<N> {
         self.store(at).map_or(0, |store| store.writes)
     }
 
-    /// What was on a volume that is not mounted is lost.
-    pub fn forget_unmounted(&mut self) {
-        for target in &mut self.targets {
-            if matches!(target.seen, Target::Hidden(Hidden::Unmounted, _)) {
+    /// What was on a volume that is not mounted is lost; what a record told of that was dropped was
+    /// dropped too, as the operator was asked to.
+    pub fn forget_lost(&mut self) {
+        for (place, target) in self.targets.iter_mut().enumerate() {
+            let lost = match target.seen {
+                Target::Hidden(Hidden::Unmounted, _) => true,
+                Target::Hidden(Hidden::Dropped, _) => place == self.place,
+                Target::None | Target::Record(_) | Target::Hidden(..) => false,
+            };
+            if lost {
                 *target = Fact::new(Target::None);
             }
         }

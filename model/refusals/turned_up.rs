@@ -137,7 +137,11 @@ fn what_an_unfinished_migration_left_in_a_shared_file_can_be_discarded_alone() {
     drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
 
     old.put_back(&daemon.at("target.sqlite"));
-    let found = cutover::discard_record(&daemon.plan(), discard()).expect("discards");
+    // What is left is a file with another's tables, and no word of the live one.
+    let told = cutover::discard_record(&daemon.plan(), discard()).expect_err("it was live");
+    says(&told, &["without its record", "--record-lost"]);
+    let forget = cutover::ticket::ForgetRecord::losing_writes_made_in_sql();
+    let found = cutover::forget_record(&daemon.plan(), forget).expect("forgets");
     assert!(matches!(found, Found::RerunAllowed(_)), "{found:?}");
     drop(found);
     assert_eq!(tables(&daemon), ["others"]);
@@ -269,4 +273,156 @@ fn a_claim_file_that_can_not_be_read_is_refused() {
     fs::write(daemon.at("target.sqlite.cutover"), "dear reader").expect("writes");
     let words = ["the claim file beside", "can't be read", "put it back from a backup"];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::ClaimUnreadable, &words);
+}
+
+/// The tables stay, and nothing fences them: it was once told as a SQL file that is lost, and the KV
+/// stores were given back beside it.
+#[test]
+fn i1_a_live_database_that_lost_its_record_is_a_contradiction_and_is_left_by_a_backup_or_a_ticket()
+{
+    let rerun = || cutover::ticket::Rerun::losing_writes_made_in_sql();
+    let restore = || cutover::ticket::RestoreKv::losing_writes_made_in_sql();
+    let forget = || cutover::ticket::ForgetRecord::losing_writes_made_in_sql();
+    let lost = || cutover::ticket::ReplaceTarget::losing_the_database_for_good();
+    for dropped in ["DROP TABLE cutover_record", "DELETE FROM cutover_record"] {
+        let daemon = Daemon::live();
+        let plan = daemon.plan();
+        daemon.sqlite("DELETE FROM accounts_first WHERE key = x'0100'");
+        let backup = daemon.keep("target.sqlite");
+        daemon.sqlite(dropped);
+        let words =
+            ["was live", "without its record", "table cutover_record", "--record-lost", "backup"];
+        contradicted(daemon.path(), &plan, Contradiction::RecordGone, &words);
+        // That the whole database is lost is another ticket's word, and not so.
+        let refused = cutover::replace_target(&plan, lost()).expect_err("it is there");
+        assert!(matches!(refused, Error::Contradiction(_)), "{refused}");
+
+        // While the rows are there, the ticket changes nothing, so that a backup is taken still.
+        let before = snapshot(daemon.path());
+        let refused = cutover::forget_record(&plan, forget()).expect_err("rows are there");
+        says(&refused, &["holds rows in accounts_first, ", "sessions_second", "rename or drop"]);
+        assert_eq!(changes(&before, &snapshot(daemon.path())), Vec::<String>::new());
+        let found = fs::read(daemon.at("target.sqlite")).expect("reads");
+        backup.put_back(&daemon.at("target.sqlite"));
+        drop(cutover::sql(&plan, &mut ()).expect("the record is back"));
+        fs::write(daemon.at("target.sqlite"), found).expect("writes");
+
+        for table in small_tables() {
+            daemon.sqlite(&format!("ALTER TABLE {table} RENAME TO kept_{table}"));
+        }
+        let found = cutover::forget_record(&plan, forget()).expect("forgets");
+        assert!(matches!(found, Found::RerunAllowed(_)), "{found:?}");
+        drop(found);
+        // A record that is put back now is known as another attempt's.
+        let renamed = fs::read(daemon.at("target.sqlite")).expect("reads");
+        backup.put_back(&daemon.at("target.sqlite"));
+        let words = ["is of another attempt than the markers"];
+        contradicted(daemon.path(), &plan, Contradiction::StaleTarget, &words);
+        fs::write(daemon.at("target.sqlite"), renamed).expect("writes");
+
+        let Found::RerunAllowed(handle) = cutover::open(&plan).expect("opens") else {
+            panic!("not forgotten")
+        };
+        if dropped.starts_with("DROP") {
+            drop(handle.rerun(rerun()).expect("reruns"));
+            drop(cutover::sql(&plan, &mut ()).expect("SQL"));
+            let pairs = small_store(1, 20);
+            assert_eq!(read_table(&daemon.at("target.sqlite"), "accounts_first"), pairs["first"]);
+        } else {
+            drop(handle.restore_kv(restore()).expect("restores"));
+            for (seed, name) in (1..).zip(crate::common::SOURCES) {
+                assert_eq!(crate::common::read_store(&daemon.at(name)), small_store(seed, 20));
+            }
+        }
+    }
+}
+
+fn small_tables() -> [&'static str; 4] {
+    ["accounts_first", "accounts_second", "sessions_first", "sessions_second"]
+}
+
+/// Killed between the fence's end and the last tombstone, a target was live, and no marker says so: the
+/// rows do.
+#[test]
+fn i1_the_stores_are_not_given_back_beside_rows_that_no_record_and_no_marker_speaks_of() {
+    let daemon = Daemon::live();
+    let plan = daemon.plan();
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+    let Found::RerunAllowed(handle) = cutover::open(&plan).expect("opens") else { panic!("lost") };
+    let rerun = handle.rerun(cutover::ticket::Rerun::losing_writes_made_in_sql()).expect("reruns");
+    drop(rerun.run(&mut ()).expect("runs"));
+    daemon.sqlite("DROP TABLE cutover_record");
+    for table in small_tables() {
+        for does in ["insert", "update", "delete"] {
+            daemon.sqlite(&format!("DROP TRIGGER cutover_fence_{does}_{table}"));
+        }
+    }
+    let restore = || match cutover::open(&plan).expect("opens") {
+        Found::RerunAllowed(handle) => {
+            handle.restore_kv(cutover::ticket::RestoreKv::losing_writes_made_in_sql())
+        }
+        other => panic!("{other:?}"),
+    };
+    let before = snapshot(daemon.path());
+    let refused = restore().expect_err("rows are there").error;
+    assert!(matches!(&refused, Error::Refused(Cause::RowsLeft { .. })), "{refused:?}");
+    assert_eq!(changes(&before, &snapshot(daemon.path())), Vec::<String>::new());
+    // One of them is kept under another name; the others are not wanted.
+    daemon.sqlite("ALTER TABLE accounts_first RENAME TO kept");
+    for table in &small_tables()[1..] {
+        daemon.sqlite(&format!("DROP TABLE {table}"));
+    }
+    drop(restore().expect("restores"));
+    assert!(daemon.at("accounts").is_dir());
+}
+
+/// Two plans in one file: it was deleted, and the other plan has been copied into a new one.
+#[test]
+fn i1_a_file_that_another_plan_has_made_anew_is_left_with_the_same_ticket() {
+    let daemon = Daemon::live();
+    let plan = daemon.plan();
+    fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+    // Nothing but an empty file: still lost.
+    fs::write(daemon.at("target.sqlite"), "").expect("writes");
+    assert!(matches!(cutover::open(&plan).expect("opens"), Found::RerunAllowed(_)));
+    let third = daemon.at("third");
+    crate::common::write_store(&third, &small_store(3, 20));
+    let other = Plan::builder("other")
+        .source("third", &third, |s| s.every_keyspace())
+        .target(daemon.at("target.sqlite"))
+        .build()
+        .expect("a plan");
+    drop(cutover::sql(&other, &mut ()).expect("SQL"));
+    let words = ["was live", "without its record", "another file stands there"];
+    contradicted(daemon.path(), &plan, Contradiction::RecordGone, &words);
+    // Nothing of it is this plan's, so nothing has to be dropped.
+    let forget = cutover::ticket::ForgetRecord::losing_writes_made_in_sql();
+    let found = cutover::forget_record(&plan, forget).expect("forgets");
+    let Found::RerunAllowed(handle) = found else { panic!("{found:?}") };
+    drop(handle.rerun(cutover::ticket::Rerun::losing_writes_made_in_sql()).expect("reruns"));
+    // A rerun that is aborted beside the other plan's tables stays one that may be begun.
+    drop(migrating_handle(&plan).abort().expect("aborts"));
+    let found = cutover::open(&plan).expect("opens");
+    let Found::RerunAllowed(handle) = found else { panic!("{found:?}") };
+    drop(handle.restore_kv(cutover::ticket::RestoreKv::losing_writes_made_in_sql()).expect("KV"));
+    drop(cutover::sql(&other, &mut ()).expect("SQL"));
+    assert_eq!(read_table(&daemon.at("target.sqlite"), "third_first"), small_store(3, 20)["first"]);
+}
+
+/// The plan names another target, and the database that the markers name has lost its record: that the
+/// whole of it is lost is not so.
+#[test]
+fn i1_a_database_elsewhere_that_lost_its_record_is_not_given_up_unseen() {
+    let daemon = Daemon::live();
+    daemon.sqlite("DROP TABLE cutover_record");
+    let plan = crate::common::small_plan_builder(daemon.path())
+        .target(daemon.at("new.sqlite"))
+        .build()
+        .expect("a plan");
+    let words = ["target.sqlite was live", "without its record", "in the plan"];
+    contradicted(daemon.path(), &plan, Contradiction::RecordGoneElsewhere, &words);
+    let lost = cutover::ticket::ReplaceTarget::losing_the_database_for_good();
+    let refused = cutover::replace_target(&plan, lost).expect_err("it is there");
+    let Error::Contradiction(told) = refused else { panic!("{refused}") };
+    assert_eq!(told.contradiction, Contradiction::RecordGoneElsewhere);
 }

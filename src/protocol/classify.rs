@@ -105,6 +105,10 @@ pub enum Contradiction {
     RecordElsewhere,
     /// The markers name another target, and the caller's has no record of this migration.
     TargetElsewhere,
+    /// The markers say that the target was live, and in its database, which is there, is no record.
+    RecordGone,
+    /// The same, of a target that the markers name and that is not the caller's.
+    RecordGoneElsewhere,
     /// The target is no SQLite database, or its record can't be read whole.
     TargetUnreadable,
     /// It can't be known what the target holds.
@@ -156,13 +160,17 @@ impl Contradiction {
             | Self::RecordOfOtherSources
             | Self::StaleTarget
             | Self::OlderTarget
+            | Self::RecordGone
             | Self::TargetUnreadable
             | Self::TargetUnreachable
             | Self::TargetMainFileGone => Place::Target,
             Self::ClaimMissing | Self::ClaimOfAnotherMigration | Self::ClaimUnreadable => {
                 Place::Claim
             }
-            Self::LiveElsewhere | Self::RecordElsewhere | Self::TargetElsewhere => Place::Elsewhere,
+            Self::LiveElsewhere
+            | Self::RecordElsewhere
+            | Self::TargetElsewhere
+            | Self::RecordGoneElsewhere => Place::Elsewhere,
         }
     }
 }
@@ -192,7 +200,7 @@ impl Contradiction {
 pub fn classify(seen: &Observation) -> Result<State, Contradiction> {
     let sources = Sources::sort(seen)?;
     let target = match seen.target {
-        TargetSeen::None => None,
+        TargetSeen::None | TargetSeen::NoRecord => None,
         TargetSeen::Record(record) => Some(record),
         TargetSeen::Unreadable => return Err(Contradiction::TargetUnreadable),
         TargetSeen::Unreachable => return Err(Contradiction::TargetUnreachable),
@@ -205,7 +213,7 @@ pub fn classify(seen: &Observation) -> Result<State, Contradiction> {
     match target {
         None => {
             check_claim(seen.claim, &sources)?;
-            without_record(&sources)
+            without_record(&sources, seen.target)
         }
         Some(record) => with_record(&sources, record),
     }
@@ -316,6 +324,12 @@ impl Sources {
         self.directories.iter().chain(&self.missing).min().copied()
     }
 
+    /// Whether a marker says that the target was live. It says so until a rerun or a restore, or the
+    /// word that it is lost, gives up what is in it.
+    pub(super) fn was_live(&self) -> bool {
+        self.with(Stage::Final).is_some()
+    }
+
     fn with(&self, stage: Stage) -> Option<usize> {
         self.marked.iter().find(|m| m.marker.stage == stage).map(|m| m.source)
     }
@@ -363,10 +377,23 @@ pub(super) fn refuse_records(elsewhere: &[TargetSeen]) -> Result<(), Contradicti
                 ..
             }) => return Err(Contradiction::RecordElsewhere),
             TargetSeen::None
+            | TargetSeen::NoRecord
             | TargetSeen::Unreadable
             | TargetSeen::Unreachable
             | TargetSeen::MainFileGone => {}
         }
+    }
+    Ok(())
+}
+
+/// I-1: a database that the markers name and that has lost its record may be live: its tables are
+/// there, and nothing fences them.
+pub(super) fn refuse_recordless(
+    elsewhere: &[TargetSeen],
+    sources: &Sources,
+) -> Result<(), Contradiction> {
+    if sources.was_live() && elsewhere.contains(&TargetSeen::NoRecord) {
+        return Err(Contradiction::RecordGoneElsewhere);
     }
     Ok(())
 }
@@ -380,7 +407,11 @@ fn check_elsewhere(
     // What can't be seen elsewhere may be live: only a record of this very migration at the
     // caller's own target shows that the caller means the right one.
     let here = target.is_some_and(|record| Some(record.run.id) == sources.id());
-    if seen.elsewhere.is_empty() || here { Ok(()) } else { Err(Contradiction::TargetElsewhere) }
+    if seen.elsewhere.is_empty() || here {
+        return Ok(());
+    }
+    refuse_recordless(&seen.elsewhere, sources)?;
+    Err(Contradiction::TargetElsewhere)
 }
 
 fn check_claim(claim: ClaimSeen, sources: &Sources) -> Result<(), Contradiction> {
@@ -394,8 +425,12 @@ fn check_claim(claim: ClaimSeen, sources: &Sources) -> Result<(), Contradiction>
     }
 }
 
-fn without_record(sources: &Sources) -> Result<State, Contradiction> {
+fn without_record(sources: &Sources, target: TargetSeen) -> Result<State, Contradiction> {
     refuse(sources.with(Stage::Reclaimed), Contradiction::ReclaimedWithoutTarget)?;
+    // I-1: the tables may be there, and nothing fences them.
+    if target == TargetSeen::NoRecord && sources.was_live() {
+        return Err(Contradiction::RecordGone);
+    }
     refuse(sources.gone.first().copied(), Contradiction::MarkerGone)?;
     refuse(
         sources.without_store(&[Stage::Sealed, Stage::Tombstone, Stage::Final, Stage::Restoring]),

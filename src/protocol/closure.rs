@@ -156,9 +156,10 @@ fn outcomes(before: &Observation, step: Step) -> Vec<Observation> {
         }
         Step::Commit => record(&|record| record.stage = RecordStage::Committed),
         Step::GoLive => record(&|record| record.stage = RecordStage::Live),
+        // Somebody else's tables may be there.
         Step::DropRecord => {
             after.target = TargetSeen::None;
-            vec![after]
+            vec![after.clone(), Observation { target: TargetSeen::NoRecord, ..after }]
         }
     }
 }
@@ -250,13 +251,11 @@ fn explore(count: usize, lost_file: bool) -> (usize, BTreeMap<State, usize>) {
     for missing in 0..=count {
         let mut sources = vec![SourceSeen { path: AtPath::Directory(NATIVE), ..nothing }; count];
         sources[..missing].fill(nothing);
-        let disk = Observation {
-            sources,
-            target: TargetSeen::None,
-            claim: ClaimSeen::None,
-            elsewhere: Vec::new(),
-        };
-        queue.push_back(World { disk, working: None });
+        for target in [TargetSeen::None, TargetSeen::NoRecord] {
+            let (claim, elsewhere) = (ClaimSeen::None, Vec::new());
+            let disk = Observation { sources: sources.clone(), target, claim, elsewhere };
+            queue.push_back(World { disk, working: None });
+        }
     }
     while let Some(world) = queue.pop_front() {
         if !seen.insert(world.clone()) {

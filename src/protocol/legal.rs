@@ -3,9 +3,9 @@
 use super::closure::INTENTS;
 use super::matrix::{ID, every_observation, marker, pinned};
 use super::{
-    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, RecordSeen,
-    RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was,
-    classify, next,
+    AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, NotAllowed, Observation,
+    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile,
+    Was, classify, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -40,6 +40,7 @@ impl<'a> Facts<'a> {
         let record = match seen.target {
             TargetSeen::Record(record) => Some((record.stage, record.run, record.copied)),
             TargetSeen::None
+            | TargetSeen::NoRecord
             | TargetSeen::Unreadable
             | TargetSeen::Unreachable
             | TargetSeen::MainFileGone => None,
@@ -91,6 +92,11 @@ impl<'a> Facts<'a> {
         self.is(RecordStage::Live)
             && self.record.is_some_and(|(_, run, _)| claimed(run))
             && self.seen.sources.iter().all(|s| holds(s) && !s.temporary)
+    }
+
+    /// I-1: the markers say that the target was live, and its database is there without the record.
+    fn may_be_live(&self) -> bool {
+        self.seen.target == TargetSeen::NoRecord && !self.none_at(&[Stage::Final])
     }
 
     /// I-6: this session has raised every marker.
@@ -148,22 +154,22 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                     f.record.is_some_and(|(_, run, _)| run == found.run)
                         && attempt == found.run.attempt
                 }
-                // A rerun takes every marker to a tombstone of a new attempt.
+                // A rerun takes every marker to a tombstone of a new attempt; so does the word that
+                // what was live is lost.
                 Stage::Tombstone => {
-                    let stays = intent == Intent::ReplaceTarget && found.stage == Stage::Tombstone;
-                    no_record && raised && (stays || f.none_at(&[Stage::Restoring]))
-                }
-                Stage::Final if live => {
-                    attempt == found.run.attempt
-                        && f.all_at(&[Stage::Tombstone, Stage::Final, Stage::Reclaimed])
+                    let given_up = intent == Intent::ReplaceTarget
+                        && matches!(found.stage, Stage::Tombstone | Stage::Final);
+                    let begun = f.none_at(&[Stage::Restoring]) && !f.may_be_live();
+                    no_record && raised && (given_up || begun)
                 }
                 Stage::Final => {
-                    intent == Intent::ReplaceTarget
-                        && no_record
-                        && raised
-                        && found.stage == Stage::Final
+                    live && attempt == found.run.attempt
+                        && f.all_at(&[Stage::Tombstone, Stage::Final, Stage::Reclaimed])
                 }
-                Stage::Restoring => no_record,
+                Stage::Restoring => {
+                    let stays = intent == Intent::ReplaceTarget && found.stage == Stage::Restoring;
+                    no_record && (stays || !f.may_be_live())
+                }
                 Stage::Reclaimed => live && f.all_at(&[Stage::Final, Stage::Reclaimed]),
             }
         }
@@ -425,21 +431,21 @@ fn i8_no_temporary_file_of_ours_is_left_where_a_side_is_handed_out() {
 #[test]
 fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
     let old = Run { id: ID, attempt: 1 };
-    let named = |attempt, target| SourceSeen {
+    let named = |stage, attempt, target| SourceSeen {
         path: AtPath::Marker(MarkerSeen {
             target,
-            ..marker(Stage::Final, Run { attempt, ..old }, Was::Directory)
+            ..marker(stage, Run { attempt, ..old }, Was::Directory)
         }),
         retired: AtRetired::Directory(VersionFile::Held),
         temporary: false,
     };
     let mut seen = Observation {
-        sources: vec![named(1, false); 2],
+        sources: vec![named(Stage::Final, 1, false); 2],
         target: TargetSeen::None,
         claim: ClaimSeen::None,
         elsewhere: vec![TargetSeen::Unreachable],
     };
-    let raised = |source| Step::Mark { source, stage: Stage::Final, attempt: 2 };
+    let raised = |source, attempt| Step::Mark { source, stage: Stage::Tombstone, attempt };
     let mut session = Session::default();
     let mut does = |seen: &Observation, step| {
         assert_eq!(next(seen, Intent::ReplaceTarget, &session), Ok(step));
@@ -448,10 +454,10 @@ fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
     does(&seen, Step::Confirm { record: true });
     does(&seen, Step::Claim(ID));
     seen.claim = ClaimSeen::Id(ID);
-    does(&seen, raised(0));
-    seen.sources[0] = named(2, true);
-    does(&seen, raised(1));
-    seen.sources[1] = named(2, true);
+    does(&seen, raised(0, 2));
+    seen.sources[0] = named(Stage::Tombstone, 2, true);
+    does(&seen, raised(1, 2));
+    seen.sources[1] = named(Stage::Tombstone, 2, true);
     seen.elsewhere.clear();
     does(&seen, Step::Done(State::RerunAllowed));
     // Asked once more, it has nothing to do.
@@ -459,9 +465,67 @@ fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
     let asked = next(&seen, Intent::ReplaceTarget, &confirmed);
     assert_eq!(asked, Ok(Step::Done(State::RerunAllowed)));
     // A kill between the two markers: neither keeps an attempt that a record could carry.
-    seen.sources[1] = named(1, false);
+    seen.sources[1] = named(Stage::Final, 1, false);
+    seen.elsewhere = vec![TargetSeen::Unreachable];
     let asked = next(&seen, Intent::ReplaceTarget, &confirmed);
-    assert_eq!(asked, Ok(Step::Mark { source: 0, stage: Stage::Final, attempt: 3 }));
+    assert_eq!(asked, Ok(raised(0, 3)));
+}
+
+/// Somebody dropped the record of a live database. What tells that it was live goes with the last
+/// marker, once an operator has given up what is in it; before, nothing else goes on.
+#[test]
+fn i1_i4_a_record_that_is_gone_is_given_up_marker_by_marker_and_nothing_else_goes_on_before() {
+    let source = |stage, attempt| SourceSeen {
+        path: AtPath::Marker(marker(stage, Run { id: ID, attempt }, Was::Directory)),
+        retired: AtRetired::Directory(VersionFile::Held),
+        temporary: false,
+    };
+    let mut seen = Observation {
+        sources: vec![source(Stage::Final, 1); 2],
+        target: TargetSeen::NoRecord,
+        claim: ClaimSeen::Id(ID),
+        elsewhere: Vec::new(),
+    };
+    let mut session = Session::default();
+    for (at, stage) in [(0, Stage::Final), (1, Stage::Final)] {
+        assert_eq!(seen.sources[at], source(stage, 1));
+        for intent in INTENTS.into_iter().chain([Intent::Discard]) {
+            let refused = next(&seen, intent, &Session::default());
+            assert_eq!(refused, Err(NotAllowed::Contradiction(Contradiction::RecordGone)));
+        }
+        if at == 0 {
+            let confirm = next(&seen, Intent::ReplaceTarget, &session);
+            assert_eq!(confirm, Ok(Step::Confirm { record: true }));
+            session.confirmed = true;
+        }
+        let step = Step::Mark { source: at, stage: Stage::Tombstone, attempt: 2 };
+        assert_eq!(next(&seen, Intent::ReplaceTarget, &session), Ok(step));
+        session.done(step);
+        seen.sources[at] = source(Stage::Tombstone, 2);
+    }
+    let asked = next(&seen, Intent::ReplaceTarget, &session);
+    assert_eq!(asked, Ok(Step::Done(State::RerunAllowed)));
+    assert_eq!(classify(&seen), Ok(State::RerunAllowed));
+    // An aborted rerun leaves just that, in a file with other tables: it stays as it was.
+    seen.sources = vec![source(Stage::Tombstone, 1); 2];
+    assert_eq!(classify(&seen), Ok(State::RerunAllowed));
+    // A restore that had begun goes on when it is said.
+    seen.sources = vec![source(Stage::Restoring, 2), source(Stage::Final, 1)];
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    for (at, stage) in [(0, Stage::Restoring), (1, Stage::Tombstone)] {
+        let refused = next(&seen, Intent::RestoreKv, &confirmed);
+        assert_eq!(refused, Err(NotAllowed::Contradiction(Contradiction::RecordGone)));
+        let step = Step::Mark { source: at, stage, attempt: 3 };
+        let session = Session { fresh: (at > 0).then_some(3), ..confirmed.clone() };
+        assert_eq!(next(&seen, Intent::ReplaceTarget, &session), Ok(step));
+        seen.sources[at] = source(stage, 3);
+    }
+    assert_eq!(classify(&seen), Ok(State::RerunAllowed));
+    // And a database elsewhere that the markers name is not given up unseen.
+    seen.sources = vec![source(Stage::Final, 1); 2];
+    seen.elsewhere = vec![TargetSeen::NoRecord];
+    let refused = next(&seen, Intent::ReplaceTarget, &session);
+    assert_eq!(refused, Err(NotAllowed::Contradiction(Contradiction::RecordGoneElsewhere)));
 }
 
 /// Each contradiction that says so in its text (`src/error.rs`) has this way out, and no other has.

@@ -114,7 +114,7 @@ fn records_of_other_paths() -> impl Iterator<Item = TargetSeen> {
 
 fn targets_all() -> Vec<TargetSeen> {
     let unknown = [TargetSeen::Unreadable, TargetSeen::Unreachable, TargetSeen::MainFileGone];
-    [TargetSeen::None]
+    [TargetSeen::None, TargetSeen::NoRecord]
         .into_iter()
         .chain(unknown)
         .chain(records(true))
@@ -124,7 +124,7 @@ fn targets_all() -> Vec<TargetSeen> {
 }
 
 fn targets_some() -> Vec<TargetSeen> {
-    [TargetSeen::None].into_iter().chain(records(true)).collect()
+    [TargetSeen::None, TargetSeen::NoRecord].into_iter().chain(records(true)).collect()
 }
 
 const CLAIMS: [ClaimSeen; 4] =
@@ -140,7 +140,9 @@ fn elsewheres() -> Vec<Vec<TargetSeen>> {
             paths: true,
         })
     };
-    let mut all = vec![vec![], vec![TargetSeen::None], vec![TargetSeen::Unreachable]];
+    let mut all = vec![vec![]];
+    let without = [TargetSeen::None, TargetSeen::NoRecord, TargetSeen::Unreachable];
+    all.extend(without.map(|target| vec![target]));
     all.extend(RECORD_STAGES.map(|stage| vec![record(stage)]));
     all
 }
@@ -234,7 +236,7 @@ fn rows(seen: &Observation) -> Vec<State> {
     }
     let mut rows = Vec::new();
     match seen.target {
-        TargetSeen::None => {
+        TargetSeen::None | TargetSeen::NoRecord => {
             let some = |stages: &[Stage]| marked().any(|(m, _)| stages.contains(&m.stage));
             let only = |stages: &[Stage]| marked().all(|(m, _)| stages.contains(&m.stage));
             let whole = !sources.contains(&Is::Gone) && marked().all(|(_, store)| store);
@@ -248,8 +250,10 @@ fn rows(seen: &Observation) -> Vec<State> {
                 rows.push(State::Migrating { rerun: false });
             }
             let giving_back = only(&[Stage::Restoring]);
+            let given_up = seen.target == TargetSeen::None || !some(&[Stage::Final]);
             if whole
                 && claimed
+                && given_up
                 && some(&[Stage::Tombstone, Stage::Final, Stage::Restoring])
                 && !some(&[Stage::Reclaimed])
                 && (giving_back || marked().count() == sources.len())

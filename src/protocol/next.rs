@@ -1,6 +1,6 @@
 //! What comes next: the one durable step that an observation and an intent call for.
 
-use super::classify::{Marked, Sources, refuse_records};
+use super::classify::{Marked, Sources, refuse_recordless, refuse_records};
 use super::{
     AtRetired, Attempt, ClaimSeen, Contradiction, MigrationId, Observation, RecordSeen,
     RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify,
@@ -32,7 +32,8 @@ pub enum Intent {
     RestoreKv,
     /// Free the retired bytes.
     Reclaim,
-    /// Go on with the caller's target, since the one that the markers name is lost.
+    /// Go on with the caller's target as it is, since the one that the markers name is lost, or its
+    /// record of this migration.
     ReplaceTarget,
     /// Remove from the target an unfinished copy that the markers contradict.
     Discard,
@@ -288,6 +289,7 @@ impl<'a> View<'a> {
         let record = match seen.target {
             TargetSeen::Record(record) => Some(record),
             TargetSeen::None
+            | TargetSeen::NoRecord
             | TargetSeen::Unreadable
             | TargetSeen::Unreachable
             | TargetSeen::MainFileGone => None,
@@ -542,11 +544,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// Points every marker at the caller's target, once an operator has said that the one they name is
-/// gone for good, and nothing live is found there.
+/// Points every marker at the caller's target, once an operator has said that the one they name, or
+/// its record, is gone for good, and nothing live is found there. None says any more that the target
+/// was live.
 fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
     refuse_records(&seen.elsewhere).map_err(NotAllowed::Contradiction)?;
     let sources = Sources::sort(seen).map_err(NotAllowed::Contradiction)?;
+    refuse_recordless(&seen.elsewhere, &sources).map_err(NotAllowed::Contradiction)?;
     let Some(id) = sources.id() else {
         return Err(NotAllowed::State(State::Fresh));
     };
@@ -554,7 +558,15 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
         ClaimSeen::None | ClaimSeen::Id(_) => ClaimSeen::Id(id),
         ClaimSeen::Unreadable => ClaimSeen::Unreadable,
     };
-    let replaced = Observation { elsewhere: Vec::new(), claim, ..seen.clone() };
+    let target = match seen.target {
+        TargetSeen::NoRecord => TargetSeen::None,
+        TargetSeen::None
+        | TargetSeen::Record(_)
+        | TargetSeen::Unreadable
+        | TargetSeen::Unreachable
+        | TargetSeen::MainFileGone => seen.target,
+    };
+    let replaced = Observation { target, elsewhere: Vec::new(), claim, ..seen.clone() };
     let state = classify(&replaced).map_err(NotAllowed::Contradiction)?;
     let view = View::new(seen, session)?;
     if view.record.is_some() {
@@ -569,8 +581,9 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
     if let Some(step) = view.confirm().or_else(|| view.claim(id)) {
         return Ok(step);
     }
-    let settled = session.fresh.is_none() && view.sources.marked.iter().all(|m| m.marker.target);
-    match view.raise(|stage| stage)? {
+    let settled = session.fresh.is_none() && classify(seen).is_ok();
+    let given_up = |stage| if stage == Stage::Final { Stage::Tombstone } else { stage };
+    match view.raise(given_up)? {
         Some(step) if !settled => Ok(step),
         Some(_) | None => Ok(Step::Done(state)),
     }

@@ -86,8 +86,10 @@ pub struct MarkerSeen {
 /// What a look into a target shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TargetSeen {
-    /// No file, or a database without a record of this plan.
+    /// No file, or a database in which nothing is.
     None,
+    /// A database that holds something, and no record of this plan.
+    NoRecord,
     /// A whole record of this plan.
     Record(RecordSeen),
     /// A file that is no database, or a record that can't be read whole.

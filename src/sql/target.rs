@@ -23,7 +23,9 @@ pub(crate) struct Target {
 /// What a look into a target shows.
 #[derive(Debug)]
 pub(crate) enum TargetLook {
+    /// No file, or a database in which nothing is.
     None,
+    NoRecord,
     Record(Box<Record>),
     Unreadable(Cause),
     Unreachable(Cause),
@@ -72,16 +74,19 @@ impl Target {
             Err(cause) => return TargetLook::Unreachable(cause),
         }
         let read = |connection: &Connection| {
-            record::read(connection, plan).map_err(|error| self.classify(&error))
+            let row = record::read(connection, plan)?;
+            Ok((row, fence::count_objects(connection)?))
         };
+        let read = |connection: &Connection| read(connection).map_err(|e| self.classify(&e));
         let row = match access {
             Access::Locked => self.connect().and_then(|connection| read(&connection)),
             Access::LookOnly => self.look_only(&read),
         };
         match row {
-            Ok(Row::None) => TargetLook::None,
-            Ok(Row::Record(record)) => TargetLook::Record(record),
-            Ok(Row::Unreadable(reason)) => TargetLook::Unreadable(self.no_database(reason)),
+            Ok((Row::None, 0)) => TargetLook::None,
+            Ok((Row::None, _)) => TargetLook::NoRecord,
+            Ok((Row::Record(record), _)) => TargetLook::Record(record),
+            Ok((Row::Unreadable(reason), _)) => TargetLook::Unreadable(self.no_database(reason)),
             Err(cause @ Cause::NotADatabase { .. }) => TargetLook::Unreadable(cause),
             Err(cause) => TargetLook::Unreachable(cause),
         }
@@ -175,6 +180,26 @@ impl Target {
                 check(&Connection::open_in_memory().map_err(engine("stand in for", &self.path))?)
             }
         }
+    }
+
+    /// Those of `tables` that hold rows, and that no other plan has migrated into.
+    pub(crate) fn filled(&self, plan: &str, tables: &[Table]) -> Result<Vec<String>, Cause> {
+        let read = |connection: &Connection| {
+            let failed = engine("look at the tables of", &self.path);
+            let claimed = claimed(connection, plan).map_err(&failed)?;
+            let mut filled = Vec::new();
+            for Table { name, .. } in tables {
+                let others = claimed.iter().any(|(table, _)| table.eq_ignore_ascii_case(name));
+                if !others
+                    && standing(connection, name).map_err(&failed)?.as_deref() == Some("table")
+                    && !is_empty(connection, name).map_err(&failed)?
+                {
+                    filled.push(name.clone());
+                }
+            }
+            Ok(filled)
+        };
+        Ok(self.peek(&read)?.unwrap_or_default())
     }
 
     /// Makes the record, or its absence, durable: a commit that writes a page.
@@ -424,18 +449,7 @@ pub(super) fn check_tables(
     tables: &[Table],
 ) -> Result<Vec<Cause>, Cause> {
     let failed = engine("look at the tables of", path);
-    let mut claimed = Vec::new();
-    for other in record::plans(connection).map_err(&failed)? {
-        if other == plan {
-            continue;
-        }
-        match record::read(connection, &other).map_err(&failed)? {
-            Row::Record(record) => {
-                claimed.extend(record.tables.into_iter().map(|table| (table.name, other.clone())));
-            }
-            Row::None | Row::Unreadable(_) => {}
-        }
-    }
+    let claimed = claimed(connection, plan).map_err(&failed)?;
     let stand_in = stand_in(connection).map_err(&failed)?;
     let mut causes = Vec::new();
     for table in tables {
@@ -450,8 +464,7 @@ pub(super) fn check_tables(
             }
             (None, Some(_)) if *table == quarantine_table(plan) => NOT_OURS.to_owned(),
             (None, Some("table")) => {
-                let empty = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(name));
-                if connection.query_one(&empty, [], |row| row.get(0)).map_err(&failed)? {
+                if is_empty(connection, name).map_err(&failed)? {
                     continue;
                 }
                 "it is there already and holds rows".to_owned()
@@ -463,6 +476,25 @@ pub(super) fn check_tables(
     }
     causes.extend(check_indexes(connection, path, tables)?);
     Ok(causes)
+}
+
+/// The tables that other plans have migrated into, each with its plan.
+fn claimed(connection: &Connection, plan: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut claimed = Vec::new();
+    for other in record::plans(connection)?.into_iter().filter(|other| other != plan) {
+        match record::read(connection, &other)? {
+            Row::Record(record) => {
+                claimed.extend(record.tables.into_iter().map(|table| (table.name, other.clone())));
+            }
+            Row::None | Row::Unreadable(_) => {}
+        }
+    }
+    Ok(claimed)
+}
+
+fn is_empty(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let empty = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(table));
+    connection.query_one(&empty, [], |row| row.get(0))
 }
 
 /// What kind of thing has the name, if any has: a trigger's name is in nobody's way.

@@ -102,6 +102,9 @@ pub(crate) struct ChangeOrLost {
     /// The SQL database that the markers name is gone for good, with its claim file
     #[arg(long)]
     pub(crate) target_lost: bool,
+    /// The SQL database was live, is there without its record, and the writes made in it may be lost
+    #[arg(long)]
+    pub(crate) record_lost: bool,
 }
 
 /// What the operator has said already.
@@ -109,11 +112,13 @@ pub(crate) struct ChangeOrLost {
 pub(crate) struct Said {
     pub(crate) yes: bool,
     pub(crate) target_lost: bool,
+    pub(crate) record_lost: bool,
 }
 
 impl From<&ChangeOrLost> for Said {
     fn from(change: &ChangeOrLost) -> Self {
-        Self { yes: change.yes, target_lost: change.target_lost }
+        let ChangeOrLost { yes, target_lost, record_lost, .. } = *change;
+        Self { yes, target_lost, record_lost }
     }
 }
 

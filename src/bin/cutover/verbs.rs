@@ -7,8 +7,8 @@ use crate::progress::Shown;
 use crate::report::{self, say};
 use cutover::protocol::Contradiction;
 use cutover::{
-    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, discard_record, open,
-    plan_from_marker, replace_target, ticket,
+    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, discard_record,
+    forget_record, open, plan_from_marker, replace_target, ticket,
 };
 
 /// Begins, or goes on with, the migration, to its end. Never reruns.
@@ -268,8 +268,26 @@ fn open_anyhow(plan: &Plan, said: Said) -> Result<Found, Stop> {
     }
 }
 
-/// Where the operator has said that the SQL database is lost, points the markers at the plan's.
+/// Where the operator has said that the SQL database is lost, points the markers at the plan's; where
+/// its record is, gives up what was written beside it.
 fn without_target(plan: &Plan, error: Error, said: Said) -> Result<Found, Stop> {
+    let recordless = matches!(
+        &error,
+        Error::Contradiction(told) if told.contradiction == Contradiction::RecordGone
+    );
+    if recordless && said.record_lost {
+        approve(
+            &format!(
+                "{error}\nYou say that its record is lost. Every write that was made in {} since it \
+                 went live is given up: rename or drop the tables that the migration filled there, \
+                 since nothing keeps a program from writing them; a record that is put back later is \
+                 not taken any more",
+                plan.target().display()
+            ),
+            said.yes,
+        )?;
+        return Ok(forget_record(plan, ticket::ForgetRecord::losing_writes_made_in_sql())?);
+    }
     let lost = matches!(
         &error,
         Error::Contradiction(told) if matches!(
