@@ -60,6 +60,7 @@ fn plays_its_part() {
         ["fjall-write", path] => fjall_write(path),
         ["sqlite-write", path, table] => sqlite_write(path, table),
         ["fjall-hold", path] => fjall_hold(path),
+        ["sqlite-hold", path, statements] => sqlite_hold(path, statements),
         ["cutover-hold", folder] => cutover_hold(Path::new(folder)),
         ["migrate-and-tell-memory", folder] => {
             crate::data::memory::migrate_and_tell_memory(Path::new(folder));
@@ -111,6 +112,14 @@ fn fjall_hold(path: &str) {
     let database = fjall::Database::builder(path).open().expect("opens");
     hold();
     drop(database);
+}
+
+/// Holds a transaction open until its standard input ends.
+fn sqlite_hold(path: &str, statements: &str) {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    connection.execute_batch(statements).expect("begins");
+    hold();
+    drop(connection);
 }
 
 /// Holds the small daemon's plan open until its standard input ends.

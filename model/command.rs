@@ -5,6 +5,7 @@
 mod looking;
 mod moving;
 mod pages;
+pub mod places;
 mod stopping;
 mod wording;
 

@@ -238,6 +238,70 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<File, Cause> {
     write().map_err(Cause::io("write", path))
 }
 
+/// Makes an empty file at `path`, where nothing may stand: to see whether that can be done. Nothing of
+/// it is durable. When it fails, nothing of ours is there.
+pub(crate) fn make_empty(path: &Path) -> Result<(), Cause> {
+    let make = || {
+        let (folder, name) = place(path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rustix::fs::openat(&folder.descriptor, name, flags, Mode::from_raw_mode(0o600))?;
+        fault::point("place tried").inspect_err(|_| drop(folder.remove_file(name)))
+    };
+    make().map_err(Cause::io("make", path))
+}
+
+/// Makes a folder that is nobody else's to look into. Nothing of it is durable.
+pub(crate) fn make_folder(path: &Path) -> Result<(), Cause> {
+    let make = || {
+        let (folder, name) = place(path)?;
+        Ok(rustix::fs::mkdirat(&folder.descriptor, name, Mode::from_raw_mode(0o700))?)
+    };
+    make().map_err(Cause::io("make", path))
+}
+
+/// Refuses a file or folder that an attribute (`chattr`) keeps from being changed, renamed or removed,
+/// or from which nothing can be removed.
+pub(crate) fn check_changeable(path: &Path) -> Result<(), Cause> {
+    let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+        .map_err(Cause::io_rustix("look at", path))?;
+    let unchangeable = |why, next| Err(Cause::Unchangeable { path: path.to_owned(), why, next });
+    if stat.stx_attributes.contains(StatxAttributes::IMMUTABLE) {
+        unchangeable("it is immutable", "take that off it (chattr -i) and run this again")
+    } else if stat.stx_attributes.contains(StatxAttributes::APPEND) {
+        unchangeable(
+            "it can only be appended to",
+            "take that off it (chattr -a) and run this again",
+        )
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses something in `folder` whose name this user may not change though `folder` can be written:
+/// of others' things in a sticky folder.
+pub(crate) fn check_may_rename(folder: &Path, path: &Path) -> Result<(), Cause> {
+    let looked = |path: &Path| fs::symlink_metadata(path).map_err(Cause::io("look at", path));
+    let (around, inside) = (looked(folder)?, looked(path)?);
+    let user = rustix::process::geteuid().as_raw();
+    let is_sticky = around.mode() & 0o1000 != 0;
+    if is_sticky && user != 0 && user != around.uid() && user != inside.uid() {
+        return Err(Cause::Unchangeable {
+            path: path.to_owned(),
+            why: "it is another user's, in a sticky folder",
+            next: "run this as the user who owns it",
+        });
+    }
+    Ok(())
+}
+
+/// Whether `path` is on an overlay file system.
+pub(crate) fn is_overlay(path: &Path) -> Result<bool, Cause> {
+    /// `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
+    const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
+    let stat = rustix::fs::statfs(path).map_err(Cause::io_rustix("look at", path))?;
+    Ok(stat.f_type == OVERLAY)
+}
+
 /// Renames without replacing anything (I-3).
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Cause> {
     rename(from, to, RenameFlags::NOREPLACE)

@@ -9,7 +9,7 @@ use crate::kv::{Look, Standing, Store};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
-use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target};
+use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target, try_places};
 use crate::protocol::{
     Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, classify, next,
 };
@@ -59,6 +59,11 @@ impl Driver {
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
         let begins = matches!(intent, Intent::Begin(_));
+        if intent == Intent::UseKv
+            && let Err(cause) = self.places.target.tidy_trial()
+        {
+            tracing::warn!(%cause, "what a killed trial may have left is not removed");
+        }
         if !begins && !matches!(intent, Intent::Prepare | Intent::Copy) {
             self.close_kept();
         }
@@ -183,6 +188,7 @@ impl Driver {
         let opened = self.open_stores();
         self.close_stores();
         let resolved: Vec<Vec<Keyspace>> = opened?.into_iter().map(|o| o.keyspaces).collect();
+        try_places(&self.places, &mut Err)?;
         survey_target(&self.places, &resolved, bytes, &mut Err)
     }
 
@@ -319,6 +325,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::NotAStore { .. }
         | Cause::SourceBusy { .. }
         | Cause::Locked { .. }
+        | Cause::Unchangeable { .. }
         | Cause::MountPoint { .. }
         | Cause::Scattered { .. }
         | Cause::NoExchange { .. }

@@ -176,6 +176,16 @@ pub enum Cause {
         /// The process, as far as it can be told.
         holder: String,
     },
+    /// A file or folder that has to be replaced, or to get another name, can't be.
+    #[error("{} can't be changed: {why}; {next}", .path.display())]
+    Unchangeable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+        /// What a person can do.
+        next: &'static str,
+    },
     /// A source is a mount point, which can't be exchanged.
     #[error("source '{name}' at {} is a mount point and can't be replaced by a marker; mount its parent there instead and keep the store in a folder below", .path.display())]
     MountPoint {

@@ -17,6 +17,12 @@ pub(crate) const fn point(_name: &'static str) -> io::Result<()> {
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn taking(_: &Observation, _: Intent, _: &Session, _: Step) {}
 
+/// How long another connection's lock is waited for: as long as `shipped` says.
+#[cfg(not(feature = "__faults"))]
+pub(crate) const fn busy_timeout(shipped: std::time::Duration) -> std::time::Duration {
+    shipped
+}
+
 /// Whether a test has told this process to make the mistake `name`.
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn mistaken(_name: &'static str) -> bool {
@@ -30,12 +36,12 @@ pub(crate) const fn too_early(_: Step, _: &Observation) -> [Step; 0] {
 }
 
 #[cfg(feature = "__faults")]
-pub(crate) use armed::{mistaken, point, taking, too_early};
+pub(crate) use armed::{busy_timeout, mistaken, point, taking, too_early};
 
 #[cfg(feature = "__faults")]
 pub use armed::{
-    ENVIRONMENT, Fault, MISTAKE_ENVIRONMENT, TRACE_ENVIRONMENT, Taken, arm, arm_at_step,
-    arm_from_environment, observe, passed, taken,
+    BUSY_ENVIRONMENT, ENVIRONMENT, Fault, MISTAKE_ENVIRONMENT, TRACE_ENVIRONMENT, Taken, arm,
+    arm_at_step, arm_from_environment, observe, passed, taken,
 };
 
 #[cfg(feature = "__faults")]
@@ -48,6 +54,7 @@ mod armed {
     use std::cell::RefCell;
     use std::fs::File;
     use std::io::{self, Write};
+    use std::time::Duration;
 
     /// `kill:N`, `fail:N` or `fail-from:N`, read by [`arm_from_environment`]; N counts from 1. With
     /// `@S` behind it, N counts from the step with number S on.
@@ -63,6 +70,10 @@ mod armed {
     /// `trusting`, what was found is not made durable; `tombstones-first`, before the commit point;
     /// `live-first`, before the tombstones.
     pub const MISTAKE_ENVIRONMENT: &str = "CUTOVER_MISTAKE";
+
+    /// How long another connection's lock on the target is waited for, in milliseconds: a test has no
+    /// time for what a person waits.
+    pub const BUSY_ENVIRONMENT: &str = "CUTOVER_BUSY";
 
     /// What happens at a fault point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +187,11 @@ mod armed {
 
     pub(crate) fn mistaken(name: &'static str) -> bool {
         ARMED.with_borrow(|armed| armed.mistake == name)
+    }
+
+    pub(crate) fn busy_timeout(shipped: Duration) -> Duration {
+        let said = std::env::var(BUSY_ENVIRONMENT).ok().and_then(|text| text.parse().ok());
+        said.map_or(shipped, Duration::from_millis)
     }
 
     pub(crate) fn too_early(step: Step, seen: &Observation) -> Vec<Step> {

@@ -296,17 +296,13 @@ fn copy_of(cause: &Cause) -> Cause {
 
 /// Locks the folder that a source's store is in, where there is one: at its path, or retired.
 fn lock_folder(site: &Site) -> Result<Option<FileLock>, Cause> {
-    for folder in [&site.path, &site.retired] {
-        if disk::metadata(folder)?.is_some_and(|metadata| metadata.is_dir()) {
-            let lock = FileLock::take(folder)?;
-            return if lock.is_at(folder)? {
-                Ok(Some(lock))
-            } else {
-                Err(Cause::ChangedUnderneath(folder.clone()))
-            };
-        }
+    let Some(folder) = site.store()? else { return Ok(None) };
+    let lock = FileLock::take(folder)?;
+    if lock.is_at(folder)? {
+        Ok(Some(lock))
+    } else {
+        Err(Cause::ChangedUnderneath(folder.to_owned()))
     }
-    Ok(None)
 }
 
 /// Refuses two names of one directory, and places inside each other.

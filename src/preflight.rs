@@ -4,7 +4,7 @@
 use crate::copy::quarantine_table;
 use crate::disk;
 use crate::error::Cause;
-use crate::kv::{Store, preflight, probe_exchange};
+use crate::kv::{Held, Store, preflight, try_place};
 use crate::look::Places;
 use crate::plan::{Keyspace, check_distinct};
 
@@ -23,8 +23,8 @@ pub(crate) struct Survey {
 }
 
 /// Looks at every place of a migration that has not begun. Each refusal is given to `refuse`: the
-/// survey ends where that returns it, and goes on where it does not. Files that the exchange is
-/// tried with are gone again when it returns.
+/// survey ends where that returns it, and goes on where it does not. What the places are tried with
+/// is gone again when it returns.
 pub(crate) fn survey(
     places: &Places,
     refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
@@ -42,13 +42,37 @@ pub(crate) fn survey(
             refuse(cause)?;
         }
     }
-    for site in &places.sites {
-        if let Err(cause) = probe_exchange(site) {
-            refuse(cause)?;
-        }
-    }
+    try_places(places, refuse)?;
     survey_target(places, &survey.keyspaces, survey.needed_bytes, refuse)?;
     Ok(survey)
+}
+
+/// Tries, in each folder where something will be made and in the target, what will be done there;
+/// `refuse` as for [`survey`]. Nothing of it stays. All places are held at once, so that what runs out
+/// does so now.
+pub(crate) fn try_places(
+    places: &Places,
+    refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
+) -> Result<(), Cause> {
+    let mut held = Held::default();
+    let mut collect = |tried: Result<Held, Cause>| match tried {
+        Ok(more) => {
+            held.join(more);
+            Ok(())
+        }
+        Err(cause) => refuse(cause),
+    };
+    for site in &places.sites {
+        collect(site.store().and_then(|store| try_place(site, store)))?;
+    }
+    // That it is missing is said where its space is looked at.
+    if places.target.folder().is_dir() {
+        collect(places.target.try_out())?;
+    }
+    if let Err(cause) = held.remove() {
+        refuse(cause)?;
+    }
+    Ok(())
 }
 
 /// Looks whether the target can take these keyspaces; `refuse` as for [`survey`].

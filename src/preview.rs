@@ -70,9 +70,9 @@ pub struct PreviewKeyspace {
 }
 
 /// Tells what a migration would do from here on. Each store that can be opened is read to its end,
-/// so it must not be open elsewhere. Nothing on disk is changed that lasts: two empty files beside
-/// each source try the exchange and are removed, and fjall itself may cut a torn tail off a
-/// journal, as every open does.
+/// so it must not be open elsewhere. Nothing on disk is changed that lasts: empty files of our own try
+/// each place and are removed, the target's write lock is taken and given back, and fjall itself may
+/// cut a torn tail off a journal, as every open does.
 ///
 /// # Errors
 ///

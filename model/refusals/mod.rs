@@ -4,7 +4,7 @@
 pub mod disk_space;
 mod markers;
 mod parts;
-mod places;
+pub mod places;
 mod stores;
 mod targets;
 mod turned_up;
@@ -79,24 +79,24 @@ impl Mount {
         Self::run(at, &["--bind", from.to_str().expect("UTF-8")])
     }
 
-    /// The same folder once more on top of itself, for reading alone.
+    /// The same file or folder once more on top of itself, for reading alone.
     pub fn read_only(at: &Path) -> Self {
         let mount = Self::bind(at, at);
-        self::mount(at, &["-o", "remount,bind,ro"]);
+        mount_at(at, &["-o", "remount,bind,ro"]);
         mount
     }
 
-    fn run(at: &Path, words: &[&str]) -> Self {
-        mount(at, words);
+    pub fn run(at: &Path, words: &[&str]) -> Self {
+        mount_at(at, words);
         Self { at: at.to_owned() }
     }
 
     pub fn grow(&self, kibibytes: usize) {
-        mount(&self.at, &["-o", &format!("remount,size={kibibytes}k")]);
+        mount_at(&self.at, &["-o", &format!("remount,size={kibibytes}k")]);
     }
 }
 
-fn mount(at: &Path, words: &[&str]) {
+fn mount_at(at: &Path, words: &[&str]) {
     let status = Command::new("mount").args(words).arg(at).status().expect("mount(8)");
     assert!(status.success(), "this test must be able to mount: run it as root");
 }

@@ -24,13 +24,13 @@ fn plan_with_target_at(daemon: &Daemon, target: &Path) -> Plan {
 }
 
 /// A process that holds something until it is let go.
-struct Holder {
+pub struct Holder {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Holder {
-    fn start(words: &[&str]) -> Self {
+    pub fn start(words: &[&str]) -> Self {
         let mut process = child::command(words)
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
@@ -46,7 +46,7 @@ impl Holder {
         format!("process {} (", self.process.id())
     }
 
-    fn let_go(mut self) {
+    pub fn let_go(mut self) {
         let mut input = self.process.stdin.take().expect("piped");
         input.write_all(b"\n").expect("writes");
         self.output.by_ref().for_each(drop);

@@ -81,6 +81,11 @@ samples! { causes, Cause,
         holder: "process 7 (daemon)".into(),
     }],
     Cause::Locked { .. } => [Cause::Locked { path: path("accounts"), holder: "process 7 (cutover)".into() }],
+    Cause::Unchangeable { .. } => [Cause::Unchangeable {
+        path: path("accounts/version"),
+        why: "it is immutable",
+        next: "take that off it (chattr -i) and run this again",
+    }],
     Cause::MountPoint { .. } => [Cause::MountPoint { name: "accounts".into(), path: path("accounts") }],
     Cause::Scattered { .. } => [Cause::Scattered { name: "accounts".into(), path: path("accounts/keyspaces"), what: "a symbolic link" }],
     Cause::NoExchange { .. } => [Cause::NoExchange {

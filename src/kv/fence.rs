@@ -141,7 +141,11 @@ impl Site {
         let retired = Standing::at(&self.retired)?;
         let id = |standing: &Standing| standing.marker().map(|marker| marker.id);
         for left_over in self.left_over([claimed, id(&standing), id(&retired)])? {
-            disk::remove_file(&left_over)?;
+            if left_over == self.taken() {
+                super::preflight::remove_taken(&left_over)?;
+            } else {
+                disk::remove_file(&left_over)?;
+            }
         }
         if standing.marker().is_none() && retired.marker().is_some() {
             disk::remove_file(&self.retired)?;

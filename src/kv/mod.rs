@@ -11,6 +11,6 @@ mod version;
 
 pub(crate) use fence::MarkerText;
 pub(crate) use lock::{FileLock, held_by, holder_of};
-pub(crate) use preflight::{exchange_refused, preflight, probe_exchange};
+pub(crate) use preflight::{Held, exchange_refused, preflight, remove_empty, try_place};
 pub(crate) use site::{Look, Site, Standing};
 pub(crate) use store::{Store, open_native};

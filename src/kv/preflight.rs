@@ -7,7 +7,9 @@ use super::store::Store;
 use super::version;
 use crate::disk;
 use crate::error::Cause;
-use std::path::Path;
+use crate::protocol::MigrationId;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Checks a store that stands open at its path, and makes all of it durable. Nothing is changed. As
 /// long as what it returns is open, it has fjall's own lock.
@@ -27,34 +29,145 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     Ok(store)
 }
 
-/// Tries the exchange with two files of our own beside the source.
-pub(crate) fn probe_exchange(site: &Site) -> Result<(), Cause> {
-    // The longest name that is ever put beside the source: one that is too long is found out now,
-    // because every later look asks for it.
-    disk::metadata(&site.temporary(crate::protocol::MigrationId(0)))?;
-    let [a, b] = site.probes();
-    // Both are tried: what fails for one may work for the other, and nothing may stay.
-    let clean = || {
-        let removed = disk::remove_file(&a);
-        disk::remove_file(&b).and(removed)
-    };
-    for probe in [&a, &b] {
-        match disk::metadata(probe)? {
-            Some(metadata) if !metadata.is_file() || metadata.len() > 0 => {
-                return Err(Cause::ChangedUnderneath(probe.clone()));
+/// Files of our own that hold the places of what a migration is going to make, until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    files: Vec<PathBuf>,
+}
+
+impl Held {
+    /// Makes an empty file. What a kill left of one is made anew; what is not empty is somebody
+    /// else's.
+    pub(crate) fn hold(&mut self, path: PathBuf) -> Result<(), Cause> {
+        remove_empty(&path)?;
+        disk::make_empty(&path)?;
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// Removes one of them.
+    pub(crate) fn let_go(&mut self, path: &Path) -> Result<(), Cause> {
+        disk::remove_file(path)?;
+        self.files.retain(|file| file != path);
+        Ok(())
+    }
+
+    /// Takes over what another holds.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.files.append(&mut other.files);
+    }
+
+    /// Removes all of them. What `Drop` does, and this tells where it fails.
+    pub(crate) fn remove(mut self) -> Result<(), Cause> {
+        let mut removed = Ok(());
+        for file in self.files.drain(..) {
+            removed = disk::remove_file(&file).and(removed);
+        }
+        removed
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for file in &self.files {
+            if let Err(cause) = disk::remove_file(file) {
+                tracing::warn!(%cause, "a file that a place was tried with is not removed");
             }
-            Some(_) | None => {}
         }
     }
-    clean()?;
-    let tried = disk::create(&a, b"")
-        .and_then(|_| disk::create(&b, b""))
-        .and_then(|_| disk::exchange(&a, &b));
-    let cleaned = clean();
+}
+
+/// Removes an empty file at `path`, if there is one; anything else that stands there is refused.
+pub(crate) fn remove_empty(path: &Path) -> Result<(), Cause> {
+    match disk::metadata(path)? {
+        Some(metadata) if !metadata.is_file() || metadata.len() > 0 => {
+            Err(Cause::ChangedUnderneath(path.to_owned()))
+        }
+        Some(_) => disk::remove_file(path),
+        None => Ok(()),
+    }
+}
+
+/// Tries what sealing, marking and setting the second lock will need beside a source and inside its
+/// store, which stands at `store` where there is one. Nothing that lasts is changed. Two files of our
+/// own are held: as many as will stand there at once.
+pub(crate) fn try_place(site: &Site, store: Option<&Path>) -> Result<Held, Cause> {
+    // The longest name that is ever put beside the source: one that is too long is found out now,
+    // because every later look asks for it.
+    disk::metadata(&site.temporary(MigrationId(0)))?;
+    disk::check_changeable(site.folder())?;
+    if let Some(store) = store {
+        disk::check_changeable(store)?;
+        disk::check_may_rename(site.folder(), store)?;
+        super::version::try_replace(store)?;
+    }
+    let [a, b] = site.probes();
+    for probe in [&a, &b] {
+        remove_empty(probe)?;
+    }
+    let mut held = Held::default();
+    let tried = held
+        .hold(a.clone())
+        .and_then(|()| held.hold(b.clone()))
+        .and_then(|()| disk::exchange(&a, &b))
+        .and_then(|()| store.map_or(Ok(()), |store| try_move(site, store)));
     match tried {
-        Ok(()) => cleaned,
+        Ok(()) => Ok(held),
+        // Both are removed: what fails for one may work for the other, and nothing may stay.
         Err(cause) => Err(exchange_refused(cause, site.folder())),
     }
+}
+
+/// On an overlay, a folder that is in a lower layer can't be given another name, though files can. It
+/// is asked to take the place of a folder that is not empty: that fails too, but later.
+fn try_move(site: &Site, store: &Path) -> Result<(), Cause> {
+    use rustix::io::Errno;
+    if !disk::is_overlay(store)? {
+        return Ok(());
+    }
+    let taken = site.taken();
+    remove_taken(&taken)?;
+    let made = disk::make_folder(&taken).and_then(|()| disk::make_empty(&taken.join(INSIDE)));
+    let moved = made.and_then(|()| disk::rename_over(store, &taken));
+    let cleaned = remove_taken(&taken);
+    match moved {
+        Err(Cause::Io { source, .. })
+            if [Errno::NOTEMPTY, Errno::EXIST]
+                .iter()
+                .any(|e| source.raw_os_error() == Some(e.raw_os_error())) =>
+        {
+            cleaned
+        }
+        Err(cause) => Err(cause),
+        Ok(()) => Err(Cause::ChangedUnderneath(taken)),
+    }
+}
+
+/// What is in the folder whose place a store can't take.
+const INSIDE: &str = "taken";
+
+/// Whether a folder at `taken` is one that a move was tried with: nothing else is in it.
+pub(super) fn is_taken(taken: &Path) -> Result<bool, Cause> {
+    if !disk::metadata(taken)?.is_some_and(|metadata| metadata.is_dir()) {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(taken).map_err(Cause::io("list", taken))? {
+        let entry = entry.map_err(Cause::io("list", taken))?;
+        let metadata = entry.metadata().map_err(Cause::io("look at", &entry.path()))?;
+        if entry.file_name() != INSIDE || !metadata.is_file() || metadata.len() > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the folder that a move was tried with, if there is one.
+pub(super) fn remove_taken(taken: &Path) -> Result<(), Cause> {
+    if !is_taken(taken)? {
+        return Ok(());
+    }
+    disk::remove_file(&taken.join(INSIDE))?;
+    disk::remove_folder(taken)
 }
 
 /// Names the file system where it is the reason.

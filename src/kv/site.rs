@@ -1,5 +1,6 @@
 //! A source's place on disk: its path, the retired name beside it, and what stands at both.
 
+use super::preflight::is_taken;
 use super::version;
 use crate::disk;
 use crate::error::Cause;
@@ -52,6 +53,16 @@ impl Site {
         disk::parent(&self.path)
     }
 
+    /// The folder of its store, at its path or retired, where there is one.
+    pub(crate) fn store(&self) -> Result<Option<&Path>, Cause> {
+        for place in [&self.path, &self.retired] {
+            if disk::metadata(place)?.is_some_and(|metadata| metadata.is_dir()) {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks at both names. `claimed` is the migration whose temporary files may be left over.
     pub(crate) fn look(&self, claimed: Option<MigrationId>) -> Result<Look, Cause> {
         let path = Standing::at(&self.path)?;
@@ -71,6 +82,11 @@ impl Site {
         ["", "-2"].map(|end| disk::with_suffix(&self.path, &format!(".cutover-probe{end}")))
     }
 
+    /// The folder that a store is asked to take the place of, and can't.
+    pub(super) fn taken(&self) -> PathBuf {
+        disk::with_suffix(&self.path, ".cutover-probe-3")
+    }
+
     /// What sealing, unsealing and trying the exchange may leave beside the source. Somebody else's
     /// file or folder may have such a name: ours are regular files, and those of the exchange empty.
     pub(super) fn left_over(&self, ids: [Option<MigrationId>; 3]) -> Result<Vec<PathBuf>, Cause> {
@@ -82,6 +98,10 @@ impl Site {
             if metadata.is_some_and(|m| m.is_file() && (m.len() == 0 || !empty)) {
                 found.push(path);
             }
+        }
+        let taken = self.taken();
+        if is_taken(&taken)? {
+            found.push(taken);
         }
         Ok(found)
     }

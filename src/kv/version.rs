@@ -83,6 +83,17 @@ pub(super) fn release(store: &Path) -> Result<(), Cause> {
     }
 }
 
+/// Tries what setting the second lock will need. Nothing that lasts is changed.
+pub(super) fn try_replace(store: &Path) -> Result<(), Cause> {
+    if disk::metadata(&path(store))?.is_some() {
+        disk::check_changeable(&path(store))?;
+    }
+    let temporary = temporary(store);
+    disk::remove_file(&temporary)?;
+    disk::make_empty(&temporary)?;
+    disk::remove_file(&temporary)
+}
+
 fn replace(store: &Path, bytes: &[u8]) -> Result<(), Cause> {
     let temporary = temporary(store);
     disk::remove_file(&temporary)?;

@@ -69,7 +69,7 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
         Some(_) | None => engine("open", path)(error),
     };
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+    connection.busy_timeout(fault::busy_timeout(BUSY_TIMEOUT)).map_err(&failed)?;
     // With DELETE and FULL a power cut may undo a commit that was acknowledged; EXTRA syncs the
     // folder too. In WAL it means FULL.
     let synchronous = if fault::mistaken("synchronous") { "NORMAL" } else { "EXTRA" };

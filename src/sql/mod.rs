@@ -9,6 +9,7 @@ mod index;
 mod record;
 mod target;
 mod throwaway;
+mod trial;
 mod untouched;
 
 pub(crate) use claim::ClaimFile;

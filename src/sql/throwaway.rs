@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The folder's name is the target's, with this behind it.
-const FOLDER_SUFFIX: &str = ".cutover-rehearsal";
+pub(super) const FOLDER_SUFFIX: &str = ".cutover-rehearsal";
 
 /// The empty file which says that the folder is a rehearsal's, and may be removed.
 const TAG: &str = "thrown-away";

@@ -164,7 +164,13 @@ impl Target {
         Ok(())
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    /// Whether the journal beside it is of a transaction that was interrupted, so that the next
+    /// connection that writes rolls it back.
+    pub(super) fn is_hot(&self) -> bool {
+        matches!(self.look_along("mode=ro", &|_| Ok(())), Err(Along::NeedsRecovery))
+    }
+
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
         disk::with_suffix(&self.path, suffix)
     }
 

@@ -217,6 +217,9 @@ pub(crate) fn would_refuse(preview: &Preview) -> Stop {
 
 pub(crate) fn tell_preview(preview: &Preview) {
     say(&format!("plan '{}': {}", preview.plan, preview.state));
+    for reason in &preview.refused {
+        say(&format!("  refused: {reason}"));
+    }
     for keyspace in &preview.keyspaces {
         let count = match (keyspace.pairs, keyspace.bytes) {
             (Some(pairs), Some(bytes)) => format!("{pairs} pairs, {bytes} bytes"),
@@ -244,8 +247,5 @@ pub(crate) fn tell_preview(preview: &Preview) {
     }
     if preview.steps.is_empty() && preview.refused.is_empty() {
         say("  nothing remains to be done");
-    }
-    for reason in &preview.refused {
-        say(&format!("  refused: {reason}"));
     }
 }

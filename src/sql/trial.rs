@@ -1,0 +1,116 @@
+//! Trying, before anything is sealed, what the copy will do to the target: what is written is rolled
+//! back, and nothing of it stays.
+
+use super::connection::{self, engine};
+use super::target::Target;
+use super::throwaway;
+use crate::disk;
+use crate::error::Cause;
+use crate::kv::{Held, remove_empty};
+use crate::protocol::MigrationId;
+use crate::protocol::claim::CLAIM_SUFFIX;
+use rusqlite::config::DbConfig;
+
+/// An empty file that holds the claim's place.
+const CLAIM_PROBE: &str = ".cutover-probe";
+
+/// An empty database, where the target does not exist yet; else it holds the place of what SQLite puts
+/// beside it.
+const DATABASE_PROBE: &str = ".cutover-probe-2";
+
+/// Holds the place of what SQLite puts beside it.
+const JOURNAL_PROBE: &str = ".cutover-probe-3";
+
+/// What SQLite puts beside a database.
+const JOURNAL: &str = "-journal";
+const LOG: &str = "-wal";
+const INDEX: &str = "-shm";
+
+impl Target {
+    /// Tries whether the target can be written as a copy will write it: takes its write lock, waits
+    /// for those who read where a commit would have to, and writes a page that is rolled back. Where
+    /// there is no target yet, that is done in a file of our own beside it. What is returned holds the
+    /// places of the claim and the database.
+    ///
+    /// No byte of the target is changed. Where a killed program has left a journal that has to be
+    /// played back first, the target is not tried, since that changes it.
+    pub(crate) fn try_out(&self) -> Result<Held, Cause> {
+        self.check_names()?;
+        disk::check_changeable(self.folder())?;
+        self.tidy_trial()?;
+        let mut held = Held::default();
+        let database = Self { path: self.beside(DATABASE_PROBE) };
+        held.hold(self.beside(CLAIM_PROBE))?;
+        held.hold(database.path.clone())?;
+        // A place that SQLite does not get is told better by its own error.
+        held.hold(self.beside(JOURNAL_PROBE))?;
+        held.let_go(&self.beside(JOURNAL_PROBE))?;
+        if disk::metadata(&self.path)?.is_some() {
+            disk::check_changeable(&self.path)?;
+            held.let_go(&database.path)?;
+            if !self.has_to_be_played_back()? {
+                self.try_write()?;
+            }
+        } else {
+            database.try_write()?;
+        }
+        Ok(held)
+    }
+
+    /// Removes what a killed trial has left. Somebody else's file may have such a name: ours are empty.
+    pub(crate) fn tidy_trial(&self) -> Result<(), Cause> {
+        let database = self.beside(DATABASE_PROBE);
+        if disk::metadata(&database)?.is_some_and(|found| found.is_file() && found.len() == 0) {
+            // SQLite has no use for a journal beside an empty file.
+            disk::remove_file(&disk::with_suffix(&database, JOURNAL))?;
+        }
+        let [claim, journal] = [CLAIM_PROBE, JOURNAL_PROBE].map(|probe| self.beside(probe));
+        [database, claim, journal].iter().try_for_each(|file| remove_empty(file))
+    }
+
+    /// Looks for each name that will stand beside the target: one that is too long is found out now.
+    fn check_names(&self) -> Result<(), Cause> {
+        let claim = format!("{CLAIM_SUFFIX}-{}", MigrationId(0));
+        for suffix in [JOURNAL, LOG, INDEX, CLAIM_SUFFIX, &claim, throwaway::FOLDER_SUFFIX] {
+            disk::metadata(&self.beside(suffix))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a connection that writes would first play back what a killed program has left.
+    fn has_to_be_played_back(&self) -> Result<bool, Cause> {
+        Ok((self.holds(LOG)? && disk::metadata(&self.beside(INDEX))?.is_none())
+            || (self.holds(JOURNAL)? && self.is_hot()))
+    }
+
+    fn holds(&self, suffix: &str) -> Result<bool, Cause> {
+        Ok(disk::metadata(&self.beside(suffix))?.is_some_and(|found| found.len() > 0))
+    }
+
+    fn try_write(&self) -> Result<(), Cause> {
+        let failed = engine("try to write", &self.path);
+        let (has_log, has_journal) = (self.holds(LOG)?, self.holds(JOURNAL)?);
+        let connection = connection::open(&self.path, false)?;
+        if has_log {
+            // The last to close a database would move its log into it.
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(&failed)?;
+        }
+        let mode = connection::journal_mode(&connection).map_err(&failed)?;
+        // A commit into a rollback journal waits until nobody reads; one into a log does not.
+        let begin = if mode == "wal" { "BEGIN IMMEDIATE" } else { "BEGIN EXCLUSIVE" };
+        connection.execute_batch(begin).map_err(&failed)?;
+        crate::fault::point("target locked").map_err(Cause::io("lock", &self.path))?;
+        if !has_journal {
+            // As a commit that writes the first page: a journal is made for it.
+            let version: i64 = connection
+                .query_one("PRAGMA user_version", [], |row| row.get(0))
+                .map_err(&failed)?;
+            connection.pragma_update(None, "user_version", version).map_err(&failed)?;
+            crate::fault::point("target tried").map_err(Cause::io("write", &self.path))?;
+        }
+        connection.execute_batch("ROLLBACK").map_err(&failed)?;
+        connection.close().map_err(|(_, error)| failed(error))
+    }
+}
