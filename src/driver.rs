@@ -328,6 +328,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Unchangeable { .. }
         | Cause::MountPoint { .. }
         | Cause::Scattered { .. }
+        | Cause::RetiredChanged { .. }
         | Cause::NoExchange { .. }
         | Cause::ForeignLink { .. }
         | Cause::Overlap { .. }

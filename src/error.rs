@@ -205,6 +205,16 @@ pub enum Cause {
         /// What it is.
         what: &'static str,
     },
+    /// A retired store is not all that was sealed, or more than that: nothing is copied from it.
+    #[error("the retired store of source '{name}' at {} is not what was sealed: {difference}; put it back as it was, or mount its volume, and run this again; or go back with abort, or with restore-kv where there is a tombstone, which give back what is there", .path.display())]
+    RetiredChanged {
+        /// The source's name.
+        name: String,
+        /// The retired store.
+        path: PathBuf,
+        /// The first differences.
+        difference: String,
+    },
     /// The file system can't exchange two names.
     #[error("the {filesystem} file system of {} can't exchange two names ({source}); move the stores to one that can (ext4, xfs, btrfs, tmpfs)", .path.display())]
     NoExchange {

@@ -5,7 +5,7 @@ use crate::driver::Driver;
 use crate::error::Cause;
 use crate::fault;
 use crate::hints::hints;
-use crate::kv::{MarkerText, Site, preflight};
+use crate::kv::{MarkerText, Site, inventory, preflight};
 use crate::look::Seen;
 use crate::observer::Observer;
 use crate::protocol::marker::Marker;
@@ -97,9 +97,9 @@ impl Driver {
             return Err(Cause::SourceMissing { name: site.name.clone(), path: site.path.clone() });
         }
         let was = if exists { Was::Directory } else { Was::Nothing };
-        let text = self.text(self.new_marker(source, Stage::Sealed, run, was)?)?;
+        let marker = self.new_marker(source, Stage::Sealed, run, was)?;
         if !exists {
-            return site.seal_missing(&text);
+            return site.seal_missing(&self.text(marker)?);
         }
         // One that opened again since preflight is looked at like the first time.
         let store = match self.kept.get_mut(source).and_then(Option::take) {
@@ -109,6 +109,9 @@ impl Driver {
         let site = self.site(source)?;
         let changed = || Cause::ChangedUnderneath(site.path.clone());
         let own = self.places.own.get(source).and_then(Option::as_ref).ok_or_else(changed)?;
+        // fjall's lock is held: from here on nothing changes but by somebody who passes it by.
+        let store_sealed = inventory::take(&store, own.file(), &site.path)?;
+        let text = self.text(Marker { store: Some(store_sealed), ..marker })?;
         site.seal(&text, own, &store)?;
         if let Some(kept) = self.kept.get_mut(source) {
             *kept = Some(store);
@@ -206,6 +209,7 @@ impl Driver {
             now(),
             site.version()?.filter(|_| was == Was::Directory),
             self.places.plan.is_plain(),
+            None,
         ))
     }
 

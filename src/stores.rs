@@ -4,7 +4,7 @@ use crate::copy::{Copied, Job, Middle, Sizes, Table, compare_target, copy, diges
 use crate::disk;
 use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error};
-use crate::kv::{Standing, Store};
+use crate::kv::{Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::{Keyspace, check_distinct};
@@ -278,11 +278,24 @@ impl Driver {
         let kept = self.kept.get_mut(at).and_then(Option::take);
         let kept = kept.filter(|store| store.is_at(&site.retired));
         let exists = disk::metadata(&site.retired)?.is_some_and(|metadata| metadata.is_dir());
-        let reclaimed = Standing::at(&site.path)?
-            .marker()
-            .is_some_and(|marker| marker.stage == Stage::Reclaimed);
+        let standing = Standing::at(&site.path)?;
+        let reclaimed = standing.marker().is_some_and(|marker| marker.stage == Stage::Reclaimed);
         if !exists || reclaimed {
             return Ok(None);
+        }
+        // I-2: a part of it must not pass for all of it. Opening makes anew what is missing, so it is
+        // looked at before, and the keyspaces behind it.
+        let sealed = standing.marker().and_then(|marker| marker.store.as_ref());
+        let check = |difference: Option<String>| match difference {
+            Some(difference) => Err(Cause::RetiredChanged {
+                name: site.name.clone(),
+                path: site.retired.clone(),
+                difference,
+            }),
+            None => Ok(()),
+        };
+        if let Some(sealed) = sealed {
+            check(inventory::difference(&site.retired, sealed, true)?)?;
         }
         // fjall locks a file of the store that it opens for writing.
         disk::check_not_read_only("open the retired store", &site.retired)?;
@@ -290,10 +303,14 @@ impl Driver {
             lifted.insert(site.retired.clone());
         }
         site.release_version()?;
-        match kept {
-            Some(store) => Ok(Some(store)),
-            None => Store::open(&site.name, &site.retired).map(Some),
+        let store = match kept {
+            Some(store) => store,
+            None => Store::open(&site.name, &site.retired)?,
+        };
+        if let Some(sealed) = sealed {
+            check(inventory::difference_opened(&store, sealed)?)?;
         }
+        Ok(Some(store))
     }
 
     /// Closes the stores that are open, and sets their second locks again. Where that fails, the

@@ -4,7 +4,7 @@
 
 use arbitrary::{Result, Unstructured};
 use cutover::protocol::marker::{
-    FIRST_LINE, Hints, MARKER_BYTES_MAX, Marker, SOURCES_MAX, SourceNamed,
+    FIRST_LINE, Hints, Inventory, MARKER_BYTES_MAX, Marker, SOURCES_MAX, SourceNamed,
 };
 use cutover::protocol::{MigrationId, Run, Stage, Was};
 use cutover_fuzz::frame;
@@ -66,6 +66,12 @@ fn marker(u: &mut Unstructured<'_>) -> Result<Marker> {
         Some(first) if u.arbitrary()? => first.name.clone(),
         Some(_) | None => u.arbitrary()?,
     };
+    let store = if u.arbitrary()? {
+        let (folders, files) = (u.arbitrary()?, u.arbitrary()?);
+        Some(Inventory { folders, files, journals: format!("{:032x}", u.arbitrary::<u128>()?) })
+    } else {
+        None
+    };
     Ok(Marker::new(
         stage,
         u.arbitrary()?,
@@ -77,5 +83,6 @@ fn marker(u: &mut Unstructured<'_>) -> Result<Marker> {
         u.arbitrary()?,
         u.arbitrary()?,
         u.arbitrary()?,
+        store,
     ))
 }

@@ -39,8 +39,9 @@ fn fields(value: &Value, before: &str, found: &mut BTreeSet<String>) {
         Value::Object(object) => {
             let dot = if before.is_empty() { "" } else { "." };
             for (name, value) in object {
-                // The names of plans are no fields.
-                let inner = if name == "plans" { &Value::Null } else { value };
+                // The names of plans, keyspaces and files are no fields.
+                let named = ["plans", "folders", "files"].contains(&name.as_str());
+                let inner = if named { &Value::Null } else { value };
                 fields(inner, &format!("{before}{dot}{name}"), found);
             }
         }

@@ -5,6 +5,7 @@ pub mod disk_space;
 mod markers;
 mod parts;
 pub mod places;
+mod retired;
 mod stores;
 mod targets;
 mod turned_up;

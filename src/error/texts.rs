@@ -87,6 +87,7 @@ samples! { causes, Cause,
         next: "take that off it (chattr -i) and run this again",
     }],
     Cause::MountPoint { .. } => [Cause::MountPoint { name: "accounts".into(), path: path("accounts") }],
+    Cause::RetiredChanged { .. } => [Cause::RetiredChanged { name: "accounts".into(), path: path("accounts.retired"), difference: "keyspaces/3/tables/7 of keyspace 'users' is gone".into() }],
     Cause::Scattered { .. } => [Cause::Scattered { name: "accounts".into(), path: path("accounts/keyspaces"), what: "a symbolic link" }],
     Cause::NoExchange { .. } => [Cause::NoExchange {
         path: path(""),
@@ -292,6 +293,7 @@ fn heading(stage: Stage, was: Was, is_plain: bool) -> String {
         "2026-01-02T03:04:05Z".into(),
         None,
         is_plain,
+        None,
     );
     let text = String::from_utf8(marker.encode(&hints(&places, &marker)).unwrap()).unwrap();
     let (heading, _) = text.split_once("\n{").unwrap();

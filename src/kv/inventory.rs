@@ -1,17 +1,27 @@
 //! The files below a store's folder: which are the engine's own, and which are not. Both are decided
 //! here alone. Every folder is entered by its descriptor, and no link is followed.
 
+use super::store::Store;
 use crate::error::Cause;
+use crate::protocol::marker::Inventory;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// fjall's own folders are 3 deep. Each folder on the way takes a descriptor and a part of the stack.
 const FOLDERS_DEEP_MAX: usize = 64;
+
+/// Differences that are told; the others are counted.
+const DIFFERENCES_MAX: usize = 3;
+
+/// What is read of a journal at once.
+const READ_BYTES: usize = 256 * 1024;
 
 /// What lies below a store's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +32,8 @@ pub(crate) struct Tree {
     /// What is neither the engine's nor cutover's: the path below the store's folder, a folder with
     /// `/` at its end and without what is in it.
     pub(crate) foreign: Vec<String>,
+    /// The newest version file of each keyspace's folder.
+    pub(crate) versions: BTreeMap<String, u64>,
     /// The first that is not simply a part of the folder, and what it is instead.
     pub(crate) scattered: Option<(String, &'static str)>,
 }
@@ -89,6 +101,15 @@ pub(crate) fn tree_at(path: &Path) -> Result<Tree, Cause> {
 }
 
 impl Tree {
+    fn note_version(&mut self, path: &[&str]) {
+        if let ["keyspaces", id, name] = path
+            && let Some(number) = name.strip_prefix('v').and_then(|number| number.parse().ok())
+        {
+            let newest = self.versions.entry((*id).to_owned()).or_insert(number);
+            *newest = number.max(*newest);
+        }
+    }
+
     fn visit(
         &mut self,
         folder: &impl AsFd,
@@ -117,7 +138,7 @@ impl Tree {
                     Owner::Lasting if what.is_none() => {
                         self.lasting.insert(relative, found.stx_size);
                     }
-                    Owner::Passing if what.is_none() => {}
+                    Owner::Passing if what.is_none() => self.note_version(&at),
                     Owner::Lasting | Owner::Passing | Owner::Foreign if is_own => {
                         self.foreign.push(relative);
                     }
@@ -147,6 +168,99 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// What the open store holds, whose `folder` stands at `path`. Its journals are read.
+pub(crate) fn take(store: &Store, folder: &impl AsFd, path: &Path) -> Result<Inventory, Cause> {
+    let files = tree(folder, path)?.lasting;
+    let journals = digest_journals(folder, path, &files)?;
+    Ok(Inventory { folders: store.folders()?, files, journals })
+}
+
+/// How the store's folder at `path` differs from what was sealed there, in words; none where it does
+/// not. Without `journals` these are not read, and only their lengths are compared.
+pub(crate) fn difference(
+    path: &Path,
+    sealed: &Inventory,
+    journals: bool,
+) -> Result<Option<String>, Cause> {
+    let folder = crate::disk::open(path).map_err(Cause::io("open", path))?;
+    let found = tree(&folder, path)?.lasting;
+    let mut differences: Vec<String> = Vec::new();
+    for (file, bytes) in &sealed.files {
+        match found.get(file) {
+            None => differences.push(format!("{} is gone", named(file, sealed))),
+            Some(now) if now != bytes => {
+                let file = named(file, sealed);
+                differences.push(format!("{file} has {now} bytes and had {bytes}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let new = found.keys().filter(|file| !sealed.files.contains_key(*file));
+    differences.extend(new.map(|file| format!("{file} was not there")));
+    if differences.is_empty()
+        && journals
+        && digest_journals(&folder, path, &found)? != sealed.journals
+    {
+        differences.push("its journals hold something else".to_owned());
+    }
+    Ok(listed(differences))
+}
+
+/// How the keyspaces of an open store differ from those that were sealed; none where they do not.
+pub(crate) fn difference_opened(
+    store: &Store,
+    sealed: &Inventory,
+) -> Result<Option<String>, Cause> {
+    let found = store.folders()?;
+    let name = |name: &String| format!("keyspace '{}'", name.escape_debug());
+    let gone = sealed.folders.iter().filter(|(key, at)| found.get(*key) != Some(*at));
+    let new = found.iter().filter(|(key, _)| !sealed.folders.contains_key(*key));
+    let gone = gone.map(|(key, at)| format!("{} in folder {at} is gone", name(key)));
+    Ok(listed(gone.chain(new.map(|(key, _)| format!("{} was not there", name(key)))).collect()))
+}
+
+/// The first differences; a marker may name a hundred thousand files.
+fn listed(mut differences: Vec<String>) -> Option<String> {
+    let more = differences.len().saturating_sub(DIFFERENCES_MAX);
+    differences.truncate(DIFFERENCES_MAX);
+    if more > 0 {
+        differences.push(format!("and {more} more"));
+    }
+    (!differences.is_empty()).then(|| differences.join(", "))
+}
+
+/// A file, and the keyspace that it is of.
+fn named(file: &str, sealed: &Inventory) -> String {
+    let folder = file.strip_prefix("keyspaces/").and_then(|below| below.split('/').next());
+    let number = folder.and_then(|number| number.parse().ok());
+    let keyspace = sealed.folders.iter().find(|(_, at)| Some(**at) == number);
+    match keyspace {
+        Some((name, _)) => format!("{file} of keyspace '{}'", name.escape_debug()),
+        None => file.to_owned(),
+    }
+}
+
+/// XXH3-128 over the journals among `files`, one behind the other.
+fn digest_journals(
+    folder: &impl AsFd,
+    path: &Path,
+    files: &BTreeMap<String, u64>,
+) -> Result<String, Cause> {
+    let mut digest = xxhash_rust::xxh3::Xxh3Default::new();
+    let mut buffer = vec![0; READ_BYTES];
+    for name in files.keys().filter(|file| file.ends_with(".jnl")) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(folder, name.as_str(), flags, Mode::empty());
+        let mut journal = File::from(opened.map_err(Cause::io_rustix("open", &path.join(name)))?);
+        loop {
+            let length = journal.read(&mut buffer).map_err(Cause::io("read", &path.join(name)))?;
+            let Some(read @ [_, ..]) = buffer.get(..length) else { break };
+            digest.update(read);
+        }
+    }
+    Ok(format!("{:032x}", digest.digest128()))
 }
 
 /// What an entry is, if a store can't be sealed with it: a mount does not go along with its folder

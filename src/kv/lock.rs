@@ -37,6 +37,11 @@ impl FileLock {
         }
     }
 
+    /// What is locked: a store's own folder, or a file.
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether what is locked is what stands at `path` now.
     pub(crate) fn is_at(&self, path: &Path) -> Result<bool, Cause> {
         let held = self.file.metadata().map_err(Cause::io("look at", &self.path))?;

@@ -2,7 +2,7 @@
 //! reading a store.
 
 mod fence;
-mod inventory;
+pub(crate) mod inventory;
 mod lock;
 mod preflight;
 mod site;

@@ -19,11 +19,21 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     }
     version::check_native(&site.name, &site.path)?;
     // Opening would follow a link, and no file behind one is synced, locked or sealed.
-    if let Some((entry, what)) = inventory::tree_at(&site.path)?.scattered {
+    let before = inventory::tree_at(&site.path)?;
+    if let Some((entry, what)) = before.scattered {
         let path = site.path.join(entry);
         return Err(Cause::Scattered { name: site.name.clone(), path, what });
     }
-    let store = Store::open_by_folder(&site.name, &site.path)?;
+    let mut store = Store::open_by_folder(&site.name, &site.path)?;
+    let after = inventory::tree_at(&site.path)?;
+    let newer =
+        |id: &String, version: &u64| before.versions.get(id).is_none_or(|old| old < version);
+    if after.versions.iter().any(|(id, version)| newer(id, version)) {
+        // Its journal clears a keyspace: the tables that this leaves over go at the next opening, and
+        // must not be taken for a part of what is sealed.
+        drop(store);
+        store = Store::open_by_folder(&site.name, &site.path)?;
+    }
     // What a killed daemon left in the page cache is read by the copy; it must not be taken back.
     disk::sync_tree(&site.path)?;
     Ok(store)

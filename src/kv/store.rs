@@ -3,6 +3,7 @@
 use super::inventory;
 use crate::error::{Cause, io_advice_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -67,6 +68,26 @@ impl Store {
         let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
         names.sort();
         names
+    }
+
+    /// Its keyspaces, each with the number of its folder.
+    pub(crate) fn folders(&self) -> Result<BTreeMap<String, u64>, Cause> {
+        let mut folders = BTreeMap::new();
+        for name in self.keyspaces() {
+            let Some(keyspace) = self.keyspace(&name)? else { continue };
+            let number =
+                keyspace.path().file_name().and_then(|folder| folder.to_str()?.parse().ok());
+            let number = number.ok_or_else(|| Cause::NotAStore {
+                name: name.clone(),
+                path: self.path.clone(),
+                reason: format!(
+                    "the folder of a keyspace, {}, has no number; move it away",
+                    keyspace.path().display()
+                ),
+            })?;
+            folders.insert(name, number);
+        }
+        Ok(folders)
     }
 
     /// fjall's estimate of the pairs in a keyspace; none where there is no such keyspace.

@@ -3,15 +3,17 @@
 //! A few lines for the person who finds it, one line of JSON, one checksum line. The person's lines
 //! are covered by the checksum too.
 
-use super::{Attempt, DecodeError, MigrationId, Run, Stage, Was, envelope, hex_bytes};
+use super::{Attempt, DecodeError, MigrationId, Run, Stage, Was, envelope, hex_bytes, hex_u128};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The first line of every marker.
 pub const FIRST_LINE: &str = "This is a cutover marker. It is not a fjall database any more.";
 
-/// A longer file at a source's path is no marker of ours. Room for [`SOURCES_MAX`] paths of 4 KiB.
-pub const MARKER_BYTES_MAX: usize = 1024 * 1024;
+/// A longer file at a source's path is no marker of ours. Room for [`SOURCES_MAX`] paths of 4 KiB, and
+/// for a store of 100,000 keyspaces: their names, and some files of each.
+pub const MARKER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// More sources than any daemon has, few enough that a marker stays readable.
 pub const SOURCES_MAX: usize = 64;
@@ -46,6 +48,22 @@ pub struct Marker {
     /// Whether the plan makes nothing but a blob table of each keyspace, which the operator's
     /// command can do as well; else only the program that began it knows the tables.
     pub plain: bool,
+    /// What the store held when it was sealed; none where nothing stood here, and where a marker was
+    /// put back for one that was gone.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub store: Option<Inventory>,
+}
+
+/// What a store held when it was sealed: a part of it must not be taken for all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Its keyspaces, each with the number of its folder.
+    pub folders: BTreeMap<String, u64>,
+    /// The engine's own files that hold the data: the path below the store's folder, and the bytes.
+    pub files: BTreeMap<String, u64>,
+    /// XXH3-128 over its journals, one behind the other: 32 hex digits. Each other file of fjall's has
+    /// a checksum of its own.
+    pub journals: String,
 }
 
 /// A source as a marker names it.
@@ -81,6 +99,7 @@ impl Marker {
         time: String,
         version: Option<Vec<u8>>,
         is_plain: bool,
+        store: Option<Inventory>,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -95,6 +114,7 @@ impl Marker {
             time,
             version,
             plain: is_plain,
+            store,
         }
     }
 
@@ -132,6 +152,9 @@ impl Marker {
         let marker: Self = envelope::unseal(bytes, MARKER_BYTES_MAX, FORMAT)?;
         if marker.sources.len() > SOURCES_MAX {
             return Err(DecodeError::new(format!("it names more than {SOURCES_MAX} sources")));
+        }
+        if marker.store.as_ref().is_some_and(|store| hex_u128(&store.journals).is_none()) {
+            return Err(DecodeError::new("a digest is not 32 lower-case hex digits"));
         }
         Ok(marker)
     }
@@ -216,7 +239,17 @@ mod tests {
             "2026-01-02T03:04:05Z".into(),
             Some(b"FJL\x03".to_vec()),
             true,
+            Some(inventory()),
         )
+    }
+
+    fn inventory() -> Inventory {
+        let files = [("1.jnl", 120), ("keyspaces/0/current", 25), ("keyspaces/1/current", 25)];
+        Inventory {
+            folders: BTreeMap::from([("users".to_owned(), 1)]),
+            files: files.map(|(path, bytes)| (path.to_owned(), bytes)).into(),
+            journals: format!("{:032x}", 9),
+        }
     }
 
     fn hints() -> Hints {
@@ -239,7 +272,9 @@ mod tests {
              {\"format\":1,\"stage\":\"sealed\",\"plan\":\"litd\",\"id\":\"00000000000000000000000000000007\",\
              \"attempt\":3,\"source\":\"accounts\",\"was\":\"directory\",\"sources\":[{\"name\":\"accounts\",\
              \"path\":\"/data/accounts\"}],\"target\":\"/data/litd.sqlite\",\"time\":\"2026-01-02T03:04:05Z\",\
-             \"version\":\"464a4c03\",\"plain\":true}\n\
+             \"version\":\"464a4c03\",\"plain\":true,\"store\":{\"folders\":{\"users\":1},\"files\":\
+             {\"1.jnl\":120,\"keyspaces/0/current\":25,\"keyspaces/1/current\":25},\
+             \"journals\":\"00000000000000000000000000000009\"}}\n\
              checksum xxh3-128 6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1\n"
                 .replace("6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1", text.trim_end().rsplit(' ').next().unwrap())
         );
@@ -271,6 +306,29 @@ mod tests {
         marker.sources.push(SourceNamed { name: "one more".into(), path });
         let error = marker.encode(&hints()).unwrap_err();
         assert_eq!(error.to_string(), "it names more than 64 sources");
+    }
+
+    /// Its store has 100,000 keyspaces, each with a table.
+    #[test]
+    fn a_marker_has_room_for_the_store_of_a_hundred_thousand_keyspaces() {
+        let mut marker = sample();
+        let mut store = inventory();
+        for number in 1..=100_000 {
+            store.folders.insert(format!("events-{number:06}"), number);
+            for file in ["current", "tables/1"] {
+                store.files.insert(format!("keyspaces/{number}/{file}"), 1 << 20);
+            }
+        }
+        marker.store = Some(store);
+        assert_eq!(Marker::decode(&marker.encode(&hints()).unwrap()).unwrap(), marker);
+    }
+
+    #[test]
+    fn a_digest_that_is_no_number_is_refused_though_the_checksum_is_right() {
+        let mut marker = sample();
+        marker.store = Some(Inventory { journals: "zz".into(), ..inventory() });
+        let error = marker.encode(&hints()).unwrap_err();
+        assert_eq!(error.to_string(), "a digest is not 32 lower-case hex digits");
     }
 
     /// A damaged marker is told from a file that was never ours by its first line alone.
@@ -334,10 +392,15 @@ mod tests {
             plan in ".{0,40}", source in ".{0,40}", path in ".{0,80}", target in ".{0,80}",
             id in any::<u128>(), attempt in any::<u32>(),
             version in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
+            folders in proptest::collection::btree_map(".{0,20}", any::<u64>(), 0..4),
+            files in proptest::collection::btree_map(".{0,20}", any::<u64>(), 0..4),
+            journals in proptest::option::of(any::<u128>()),
         ) {
+            let store = journals.map(|sum| Inventory { folders, files, journals: format!("{sum:032x}") });
             let marker = Marker::new(
                 Stage::Tombstone, &plan, Run { id: MigrationId(id), attempt }, &source, Was::Nothing,
                 vec![SourceNamed { name: source.clone(), path }], &target, String::new(), version, false,
+                store,
             );
             let bytes = marker.encode(&hints()).unwrap();
             prop_assert_eq!(Marker::decode(&bytes).unwrap(), marker);
