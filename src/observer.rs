@@ -129,7 +129,8 @@ impl Pace {
 ///
 /// Two observers in a tuple are one: both are told, and either may stop it. `()` watches nothing.
 pub trait Observer {
-    /// A chunk is durable, or a part of the target has been re-read.
+    /// A chunk is durable, which is told once for each keyspace that it holds a part of; or a part of the
+    /// target has been re-read.
     fn progress(&mut self, progress: &Progress) {
         let _ = progress;
     }

@@ -315,11 +315,10 @@ impl Source {
         let mut resolved = self.keyspaces.clone();
         let mut tables = BTreeSet::new();
         check_keyspaces(self, &mut tables)?;
+        let named: BTreeSet<&String> = self.keyspaces.iter().map(|k| &k.name).collect();
         let mut others: Vec<&String> = found
             .iter()
-            .filter(|name| {
-                !self.left_out.contains(*name) && !self.keyspaces.iter().any(|k| k.name == **name)
-            })
+            .filter(|name| !self.left_out.contains(*name) && !named.contains(name))
             .collect();
         others.sort();
         for name in others {

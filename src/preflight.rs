@@ -7,6 +7,7 @@ use crate::error::Cause;
 use crate::kv::{Held, Store, preflight, try_place};
 use crate::look::Places;
 use crate::plan::{Keyspace, check_distinct};
+use crate::protocol::record::KEYSPACES_MAX;
 
 /// Bytes that the target needs besides its rows.
 pub(crate) const TARGET_BYTES_BESIDES: u64 = 256 * 1024;
@@ -82,6 +83,10 @@ pub(crate) fn survey_target(
     needed_bytes: u64,
     refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
 ) -> Result<(), Cause> {
+    let count: usize = keyspaces.iter().map(Vec::len).sum();
+    if count > KEYSPACES_MAX {
+        refuse(Cause::Plan(format!("it has {count} keyspaces, more than {KEYSPACES_MAX}")))?;
+    }
     if let Err(cause) = check_distinct(places.with_sources(keyspaces)) {
         refuse(cause)?;
     }

@@ -11,6 +11,7 @@ use crate::protocol::{Stage, State, VersionFile};
 use crate::sql::{Access, Target};
 use crate::status::CONTRADICTION;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Pairs between two looks at the observer while a store is read.
 const SCAN_PAIRS: u64 = 50_000;
@@ -178,11 +179,8 @@ impl Preview {
             refused.push(cause.to_string());
             Ok(())
         });
-        for reason in refused {
-            if !self.refused.contains(&reason) {
-                self.refused.push(reason);
-            }
-        }
+        let mut told: BTreeSet<String> = self.refused.iter().cloned().collect();
+        self.refused.extend(refused.into_iter().filter(|reason| told.insert(reason.clone())));
         let survey = surveyed.map_err(Error::Refused)?;
         self.needed_bytes = Some(survey.needed_bytes);
         Ok(survey)

@@ -5,7 +5,7 @@ use crate::copy::{Counted, Job, REFUSED_TOLD_MAX, Rows, copy, first_refused, unr
 use crate::disk;
 use crate::driver::{Driver, new_id, several};
 use crate::error::{Cause, Error, Mismatch, RefusedPair, not_from};
-use crate::observer::{Observer, Progress};
+use crate::observer::{Observer, Phase, Progress};
 use crate::plan::Plan;
 use crate::preflight::{Survey, survey};
 use crate::protocol::record::Record;
@@ -13,6 +13,7 @@ use crate::protocol::{Run, State};
 use crate::sql::{Access, StepError, Target, TargetLook, Throwaway};
 use crate::stores::Opened;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// What a rehearsal has found: a migration of the stores as they are would come to its commit point.
@@ -81,8 +82,8 @@ impl Plan {
             let why = "a migration is rehearsed before it begins";
             return Err(Error::Refused(not_from(state, why, next)));
         }
-        let mut timed = Timed { observer, last: began, spent: Vec::new() };
-        let (Copied { record, refused }, database_bytes) =
+        let mut timed = Timed { observer, last: began, spent: HashMap::new() };
+        let (Copied { record, refused, spent }, database_bytes) =
             driver.rehearse(&mut timed).map_err(|error| match error {
                 // Whatever became of the throw-away database, neither side has changed.
                 StepError::Failed(cause) | StepError::Unknown(cause) => Error::Refused(cause),
@@ -92,9 +93,9 @@ impl Plan {
                     ..*mismatch
                 })),
             })?;
-        let keyspaces = record.keyspaces.into_iter().zip(refused);
-        let keyspaces = keyspaces.map(|(keyspace, refused)| RehearsedKeyspace {
-            seconds: timed.seconds(&keyspace.source, &keyspace.keyspace),
+        let keyspaces = record.keyspaces.into_iter().zip(refused).zip(spent);
+        let keyspaces = keyspaces.map(|((keyspace, refused), spent)| RehearsedKeyspace {
+            seconds: (spent + timed.spent(&keyspace.source, &keyspace.keyspace)).as_secs_f64(),
             source: keyspace.source,
             keyspace: keyspace.keyspace,
             mapping: keyspace.mapping,
@@ -118,6 +119,8 @@ impl Plan {
 struct Copied {
     record: Record,
     refused: Vec<Vec<RefusedPair>>,
+    /// How long the copy of each took.
+    spent: Vec<Duration>,
 }
 
 impl Driver {
@@ -147,7 +150,7 @@ impl Driver {
         let record = record_in(target, plan)?;
         let jobs = self.jobs(opened, &record)?;
         let copying = target.copying(plan.name(), run)?;
-        let middles = match copy(copying, &jobs, plan.inner.chunk_bytes, observer) {
+        let parts = match copy(copying, &jobs, plan.inner.chunk_bytes, observer) {
             Err(StepError::Failed(
                 Cause::PairRefused { name, keyspace, key, reason }
                 | Cause::QuarantineFull { name, keyspace, key, reason, .. },
@@ -158,13 +161,15 @@ impl Driver {
             }
             copied => copied?,
         };
+        let (middles, spent): (Vec<_>, Vec<_>) =
+            parts.into_iter().map(|part| (part.middle, part.spent)).unzip();
         let record = record_in(target, plan)?;
         self.verify_in(target, &record, &middles, observer)?;
         if let Some(check) = &plan.inner.check {
             check.ask(target)?;
         }
         let refused = refused_in(target, &record)?;
-        Ok(Copied { record, refused })
+        Ok(Copied { record, refused, spent })
     }
 
     /// Goes on behind the pair that `stopped` the copy, and counts those that are refused; nothing is
@@ -254,33 +259,27 @@ fn record_in(target: &Target, plan: &Plan) -> Result<Record, Cause> {
     }
 }
 
-/// Notes how long each keyspace takes: it is told whenever a part of one is done.
+/// Notes how long each keyspace takes to be read back: it is told whenever a part of one is done.
 struct Timed<'a> {
     observer: &'a mut dyn Observer,
     last: Instant,
-    spent: Vec<(String, String, Duration)>,
+    spent: HashMap<(String, String), Duration>,
 }
 
 impl Timed<'_> {
-    fn seconds(&self, source: &str, keyspace: &str) -> f64 {
-        let is_it = |(s, k, _): &&(String, String, Duration)| s == source && k == keyspace;
-        self.spent.iter().find(is_it).map_or(0.0, |(.., spent)| spent.as_secs_f64())
+    fn spent(&self, source: &str, keyspace: &str) -> Duration {
+        self.spent.get(&(source.to_owned(), keyspace.to_owned())).copied().unwrap_or_default()
     }
 }
 
 impl Observer for Timed<'_> {
     fn progress(&mut self, progress: &Progress) {
-        let now = Instant::now();
-        let part = now.duration_since(self.last);
-        self.last = now;
-        let is_it = |(source, keyspace, _): &&mut (String, String, Duration)| {
-            *source == progress.source && *keyspace == progress.keyspace
-        };
-        match self.spent.iter_mut().find(is_it) {
-            Some((.., spent)) => *spent += part,
-            None => {
-                self.spent.push((progress.source.clone(), progress.keyspace.clone(), part));
-            }
+        let part = self.last.elapsed();
+        self.last = Instant::now();
+        // A chunk of a copy is told at once for all its keyspaces.
+        if progress.phase == Phase::Verifying {
+            let keyspace = (progress.source.clone(), progress.keyspace.clone());
+            *self.spent.entry(keyspace).or_default() += part;
         }
         self.observer.progress(progress);
     }

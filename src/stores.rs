@@ -13,7 +13,7 @@ use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
 use crate::sql::{Draft, DraftKeyspace, StepError, Target};
 use crate::steps::now;
 use crate::verified::{Compared, Verified, VerifiedKeyspace};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// A source's store, where it has one, and where its keyspaces go.
@@ -73,7 +73,7 @@ impl Driver {
         });
         drop(opened);
         self.close_stores();
-        self.middles = copied?;
+        self.middles = copied?.into_iter().map(|part| part.middle).collect();
         Ok(())
     }
 
@@ -100,7 +100,8 @@ impl Driver {
         middles: &[Option<Middle>],
         observer: &mut dyn Observer,
     ) -> Result<(), StepError> {
-        let mappings = self.mappings(record)?;
+        let mappings =
+            self.mappings(record).into_iter().collect::<Result<Vec<Keyspace>, Cause>>()?;
         if record.stage == RecordStage::Copying {
             let planned: Vec<Table> = mappings.iter().flat_map(|k| k.mapping.tables()).collect();
             target.check_made(record, &planned)?;
@@ -190,8 +191,7 @@ impl Driver {
         record: &Record,
         observer: &mut dyn Observer,
     ) -> Result<(Vec<Compared>, Vec<(String, String, u64)>), Cause> {
-        let mappings: Vec<Result<Keyspace, Cause>> =
-            record.keyspaces.iter().map(|keyspace| self.mapping(record, keyspace)).collect();
+        let mappings = self.mappings(record);
         let copied: Vec<Copied<'_>> = record
             .keyspaces
             .iter()
@@ -211,8 +211,10 @@ impl Driver {
             Err(cause) => Compared::Unread { reason: cause.to_string() },
         });
         let all = all.collect();
+        let known: BTreeSet<(&str, &str)> =
+            record.keyspaces.iter().map(|k| (k.source.as_str(), k.keyspace.as_str())).collect();
         let is_known = |(source, keyspace, _): &(String, String, u64)| {
-            record.keyspaces.iter().any(|k| k.source == *source && k.keyspace == *keyspace)
+            known.contains(&(source.as_str(), keyspace.as_str()))
         };
         Ok((all, strangers.into_iter().filter(|stranger| !is_known(stranger)).collect()))
     }
@@ -353,33 +355,47 @@ impl Driver {
         opened: &'a [Opened],
         record: &Record,
     ) -> Result<Vec<Job<'a>>, Cause> {
-        let mut planned = Vec::new();
+        let mut planned = HashMap::new();
         let sources = self.places.sites.iter().zip(&self.places.plan.inner.sources);
         for ((site, source), opened) in sources.zip(opened) {
             for keyspace in &opened.keyspaces {
-                planned.push(Job {
+                let job = Job {
                     source: &site.name,
                     keyspace,
                     store: opened.store.as_ref(),
                     quarantine: source.quarantine,
                     counted: None,
-                });
+                };
+                planned.insert((job.source, keyspace.name.as_str()), job);
             }
         }
         let mut jobs = Vec::new();
         for recorded in &record.keyspaces {
-            let is_it = |job: &Job<'_>| {
-                recorded.source == job.source && is_mapped_as(recorded, job.keyspace)
-            };
-            let at = planned.iter().position(is_it).ok_or_else(|| changed_plan(record))?;
-            jobs.push(planned.swap_remove(at));
+            let job = planned.remove(&(recorded.source.as_str(), recorded.keyspace.as_str()));
+            let job = job.filter(|job| is_mapped_as(recorded, job.keyspace));
+            jobs.push(job.ok_or_else(|| changed_plan(record))?);
         }
         if planned.is_empty() { Ok(jobs) } else { Err(changed_plan(record)) }
     }
 
     /// The mapping of each of the record's keyspaces.
-    fn mappings(&self, record: &Record) -> Result<Vec<Keyspace>, Cause> {
-        record.keyspaces.iter().map(|keyspace| self.mapping(record, keyspace)).collect()
+    fn mappings(&self, record: &Record) -> Vec<Result<Keyspace, Cause>> {
+        let mut known = HashMap::new();
+        for source in &self.places.plan.inner.sources {
+            let own = record.keyspaces.iter().filter(|recorded| recorded.source == source.name);
+            let names: Vec<String> = own.map(|recorded| recorded.keyspace.clone()).collect();
+            // Where one of them makes it fail, each is looked at by itself.
+            let resolved = source.resolve(&names).unwrap_or_default().into_iter();
+            known.extend(resolved.map(|k| ((source.name.as_str(), k.name.clone()), k)));
+        }
+        let mapping = |recorded: &KeyspaceRecorded| {
+            let found = known.get(&(recorded.source.as_str(), recorded.keyspace.clone()));
+            match found.filter(|keyspace| is_mapped_as(recorded, keyspace)) {
+                Some(keyspace) => Ok(keyspace.clone()),
+                None => self.mapping(record, recorded),
+            }
+        };
+        record.keyspaces.iter().map(mapping).collect()
     }
 
     /// The mapping of one of the record's keyspaces.

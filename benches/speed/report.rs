@@ -78,6 +78,7 @@ fn to_json(arguments: &Arguments, measured: &Measured) -> Value {
                 Kind::Existing => "existing",
                 Kind::Growth => "growth",
                 Kind::Sweep => "sweep",
+                Kind::Keyspaces => "keyspaces",
             };
             json!({
                 "work": work.name,

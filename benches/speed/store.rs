@@ -4,7 +4,15 @@ use crate::work::{KEY_BYTES, Kind, Work};
 use std::path::Path;
 use std::process::Command;
 
-pub const KEYSPACE: &str = "pairs";
+/// The keyspaces of a store with `work`'s pairs: each pair's own, or one for all.
+fn keyspaces(work: &Work) -> Vec<String> {
+    match work.kind {
+        Kind::Keyspaces => (0..work.pairs).map(|number| format!("pairs_{number}")).collect(),
+        Kind::Main | Kind::Journal | Kind::Existing | Kind::Growth | Kind::Sweep => {
+            vec!["pairs".to_owned()]
+        }
+    }
+}
 
 /// The key with this number; their order is the numbers'.
 fn key(number: u64) -> Vec<u8> {
@@ -32,17 +40,21 @@ fn value(number: u64, length: usize) -> Vec<u8> {
 /// whoever opens the store.
 pub fn write(path: &Path, work: &Work) {
     let database = fjall::Database::builder(path).open().expect("a new store");
-    let keyspace =
-        database.keyspace(KEYSPACE, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    let keyspaces = keyspaces(work);
+    let pairs = work.pairs / keyspaces.len() as u64;
     // A prime that divides no number of pairs here visits each number once.
     let stride = 1_000_003;
-    assert!(!work.pairs.is_multiple_of(stride));
-    for i in 0..work.pairs {
-        let number = i * stride % work.pairs;
-        keyspace.insert(key(number), value(number, work.value_bytes)).expect("inserts");
-    }
-    if work.kind != Kind::Journal {
-        keyspace.rotate_memtable_and_wait().expect("flushes");
+    assert!(!pairs.is_multiple_of(stride));
+    for name in &keyspaces {
+        let keyspace =
+            database.keyspace(name, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        for i in 0..pairs {
+            let number = i * stride % pairs;
+            keyspace.insert(key(number), value(number, work.value_bytes)).expect("inserts");
+        }
+        if work.kind != Kind::Journal {
+            keyspace.rotate_memtable_and_wait().expect("flushes");
+        }
     }
     database.persist(fjall::PersistMode::SyncAll).expect("persists");
 }

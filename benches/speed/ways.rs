@@ -1,7 +1,7 @@
 //! The ways to move a store: ours, and everybody else's. Each is a child process, which tells its
 //! seconds and its peak memory.
 
-use crate::store::{KEYSPACE, sorted};
+use crate::store::sorted;
 use cutover::Plan;
 use rusqlite::{Connection, params};
 use std::fs::File;
@@ -113,16 +113,15 @@ fn peak_kibibytes() -> u64 {
 /// Whoever is fast because he left rows out is found here.
 fn check(target: &Path, pairs: u64) {
     let connection = Connection::open(target).expect("opens");
-    let table: String = connection
-        .query_row(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('store_pairs', 'kv')",
-            [],
-            |row| row.get(0),
-        )
-        .expect("a table");
-    let rows: i64 = connection
-        .query_row(&format!("SELECT count(value) FROM {table}"), [], |row| row.get(0))
-        .expect("counts");
+    let tables = "SELECT name FROM sqlite_schema
+         WHERE type = 'table' AND (name LIKE 'store_pairs%' OR name = 'kv')";
+    let mut statement = connection.prepare(tables).expect("prepares");
+    let tables = statement.query_map([], |row| row.get(0)).expect("queries");
+    let rows = |table: String| -> i64 {
+        let count = format!("SELECT count(value) FROM {table}");
+        connection.query_row(&count, [], |row| row.get(0)).expect("counts")
+    };
+    let rows: i64 = tables.map(|table| rows(table.expect("a table"))).sum();
     assert_eq!(u64::try_from(rows).expect("a count"), pairs);
 }
 
@@ -162,11 +161,26 @@ impl cutover::Observer for Watch {
     }
 }
 
-/// Each pair of the store, as a program that reads it gets it.
-fn each_pair(store: &Path, mut visit: impl FnMut(&[u8], &[u8])) {
-    let database = fjall::Database::builder(store).open().expect("opens");
-    let keyspace =
-        database.keyspace(KEYSPACE, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+/// The store, as a program that reads it opens it.
+fn opened(store: &Path) -> fjall::Database {
+    fjall::Database::builder(store).open().expect("opens")
+}
+
+/// Each keyspace of a store, and its name.
+fn keyspaces(database: &fjall::Database) -> Vec<(String, fjall::Keyspace)> {
+    let names = database.list_keyspace_names();
+    let names = names.iter().map(ToString::to_string);
+    let options = fjall::KeyspaceCreateOptions::default;
+    names
+        .map(|name| {
+            let keyspace = database.keyspace(&name, options).expect("a keyspace");
+            (name, keyspace)
+        })
+        .collect()
+}
+
+/// Each pair of a keyspace, as a program that reads it gets it.
+fn each_pair(keyspace: &fjall::Keyspace, mut visit: impl FnMut(&[u8], &[u8])) {
     for pair in keyspace.iter() {
         let (key, value) = pair.into_inner().expect("reads");
         visit(&key, &value);
@@ -182,11 +196,14 @@ fn hour(store: &Path, target: &Path) {
     let mut connection = Connection::open(target).expect("opens");
     connection.pragma_update(None, "journal_mode", "WAL").expect("WAL");
     let transaction = connection.transaction().expect("begins");
-    transaction.execute(BLOBS, []).expect("a table");
-    {
-        let mut insert =
-            transaction.prepare("INSERT INTO store_pairs VALUES (?1, ?2)").expect("prepares");
-        each_pair(store, |key, value| {
+    let database = opened(store);
+    for (name, keyspace) in keyspaces(&database) {
+        let create = BLOBS.replace("store_pairs", &format!("store_{name}"));
+        transaction.execute(&create, []).expect("a table");
+        let mut insert = transaction
+            .prepare(&format!("INSERT INTO store_{name} VALUES (?1, ?2)"))
+            .expect("prepares");
+        each_pair(&keyspace, |key, value| {
             insert.execute(params![key, value]).expect("inserts");
         });
     }
@@ -215,7 +232,9 @@ fn lndinit(store: &Path, target: &Path) {
         )
         .expect("a table");
     let mut chunk = 0;
-    each_pair(store, |key, value| {
+    let database = opened(store);
+    let [(_, keyspace)] = &keyspaces(&database)[..] else { panic!("one keyspace") };
+    each_pair(keyspace, |key, value| {
         let mut insert = connection
             .prepare(
                 "INSERT INTO kv (key, value, parent_id) VALUES (?1, ?2, 1)

@@ -18,6 +18,8 @@ pub enum Kind {
     Growth,
     /// About the same bytes, in pairs of ever larger values.
     Sweep,
+    /// One pair in each of many keyspaces.
+    Keyspaces,
 }
 
 /// So many pairs of one size.
@@ -36,6 +38,8 @@ const EXISTING: [(u64, usize); 2] = [(1_000_000, 150), (300_000, 1024)];
 const GROWTH: [u64; 5] = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
 const GROWTH_VALUE_BYTES: usize = 64;
 const SWEEP_VALUES_BYTES: [usize; 7] = [16, 64, 256, 1024, 4096, 16 * 1024, 64 * 1024];
+const KEYSPACES: [u64; 5] = [125, 500, 1_000, 2_000, 10_000];
+const KEYSPACES_VALUE_BYTES: usize = 64;
 const SWEEP_BYTES: usize = 128 * 1024 * 1024;
 const SWEEP_PAIRS_MAX: usize = 500_000;
 /// A quick run's pairs are the full run's, divided.
@@ -66,6 +70,9 @@ pub fn works(arguments: &Arguments) -> Vec<Work> {
     }
     for pairs in GROWTH {
         add(Kind::Growth, pairs, GROWTH_VALUE_BYTES, &[Way::Cutover]);
+    }
+    for keyspaces in KEYSPACES {
+        add(Kind::Keyspaces, keyspaces, KEYSPACES_VALUE_BYTES, &[Way::Cutover, Way::Hour]);
     }
     works.retain(|work| arguments.only.as_ref().is_none_or(|only| work.name.contains(only)));
     works

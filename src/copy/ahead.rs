@@ -21,6 +21,8 @@ pub(super) struct Rest<'a> {
     pub(super) keyspace: &'a str,
     /// The last key that is copied.
     pub(super) after: Option<Vec<u8>>,
+    /// Whether no chunk goes on behind it.
+    pub(super) ends_group: bool,
 }
 
 /// Pairs in the order of their keys, one behind the other in one buffer.
@@ -31,17 +33,17 @@ pub(super) struct Batch {
     ends: Vec<(usize, usize)>,
     /// Of these pairs alone.
     pub(super) digest: Digest,
-    /// Where a chunk ends behind these pairs.
-    pub(super) end: Option<ChunkEnd>,
+    /// What ends behind these pairs.
+    pub(super) end: Option<End>,
 }
 
-/// Where a chunk ends.
+/// What ends behind a pair.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ChunkEnd {
-    /// The keyspace goes on behind this key.
-    Behind(Vec<u8>),
-    /// The keyspace ends, too.
-    Done,
+pub(super) enum End {
+    /// A chunk; the keyspace goes on.
+    Chunk,
+    /// The keyspace, and with it a chunk or not.
+    Keyspace { chunk: bool },
 }
 
 impl Batch {
@@ -66,28 +68,49 @@ impl Batch {
 }
 
 /// Reads each of `rests` to its end into `queue`, in chunks of `chunk_bytes`, until the queue is
-/// closed. What fails is the last thing in the queue.
-pub(super) fn read(rests: Vec<Rest<'_>>, chunk_bytes: usize, queue: &Queue) {
+/// closed; a keyspace's end counts `keyspace_bytes`. What fails is the last thing in the queue.
+pub(super) fn read(rests: Vec<Rest<'_>>, chunk_bytes: usize, keyspace_bytes: usize, queue: &Queue) {
     let _end = queue.closed_when_dropped();
+    let mut chunk = Chunk { bytes: 0, bytes_max: chunk_bytes };
     for rest in rests {
-        if let Err(cause) = read_keyspace(&rest, chunk_bytes, queue) {
+        if let Err(cause) = read_keyspace(&rest, &mut chunk, keyspace_bytes, queue) {
             queue.push(Err(cause));
             return;
         }
     }
 }
 
-fn read_keyspace(rest: &Rest<'_>, chunk_bytes: usize, queue: &Queue) -> Result<(), Cause> {
+/// How full a chunk is.
+struct Chunk {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Chunk {
+    /// Adds to it, and says whether it ends there.
+    const fn add(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let ends = self.bytes >= self.bytes_max;
+        if ends {
+            self.bytes = 0;
+        }
+        ends
+    }
+}
+
+fn read_keyspace(
+    rest: &Rest<'_>,
+    chunk: &mut Chunk,
+    keyspace_bytes: usize,
+    queue: &Queue,
+) -> Result<(), Cause> {
     let mut batch = queue.empty();
-    let mut chunk = 0;
     let mut is_closed = false;
     if let Some(store) = rest.store {
         store.visit(rest.keyspace, rest.after.as_deref(), &mut |key, value| {
             batch.add(key, value);
-            chunk += key.len() + value.len();
-            if chunk >= chunk_bytes {
-                chunk = 0;
-                batch.end = Some(ChunkEnd::Behind(key.to_vec()));
+            if chunk.add(key.len() + value.len()) {
+                batch.end = Some(End::Chunk);
             } else if batch.bytes.len() < BATCH_BYTES {
                 return Ok(true);
             }
@@ -97,7 +120,11 @@ fn read_keyspace(rest: &Rest<'_>, chunk_bytes: usize, queue: &Queue) -> Result<(
         })?;
     }
     if !is_closed {
-        batch.end = Some(ChunkEnd::Done);
+        let is_full = chunk.add(keyspace_bytes);
+        batch.end = Some(End::Keyspace { chunk: is_full || rest.ends_group });
+        if rest.ends_group {
+            chunk.bytes = 0;
+        }
         queue.push(Ok(batch));
     }
     Ok(())

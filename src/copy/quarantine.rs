@@ -4,9 +4,9 @@
 use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
 use super::run::{Job, shown};
 use crate::error::{RefusedPair, on_one_line};
-use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, Record, quarantine_name};
+use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, quarantine_name};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The table for the refused pairs of a plan.
 pub(crate) fn table(plan: &str) -> Table {
@@ -98,18 +98,13 @@ impl Written {
 }
 
 impl<'a> Quarantine<'a> {
-    /// The quarantine of a job, where the plan allows one; `record` says how much of it is taken.
-    pub(super) fn of(job: &Job<'a>, record: &Record) -> Option<Self> {
+    /// The quarantine of a job, where the plan allows one; `taken` of the source's pairs are in it.
+    pub(super) fn of(job: &Job<'a>, plan: &str, taken: u64) -> Option<Self> {
         if let Some(counted) = job.counted {
             return Some(Self::Counted(counted));
         }
-        let room = job.quarantine.saturating_sub(record.quarantined(job.source));
-        (job.quarantine > 0).then(|| Self::Kept { table: quarantine_name(&record.plan), room })
-    }
-
-    /// Whether it needs its table.
-    pub(super) const fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept { .. })
+        let room = job.quarantine.saturating_sub(taken);
+        job.keeps().then(|| Self::Kept { table: quarantine_name(plan), room })
     }
 
     /// Writes pairs. Nothing is left of what a mapping had written of one that it then refused. The
@@ -248,12 +243,11 @@ impl<'a> Kept<'a> {
         &self,
         known: &[&KeyspaceRecorded],
     ) -> impl Iterator<Item = (&str, &str, u64)> {
-        let is_known = |source: &str, keyspace: &str| {
-            known.iter().any(|known| known.source == source && known.keyspace == keyspace)
-        };
+        let known: BTreeSet<(&str, &str)> =
+            known.iter().map(|known| (known.source.as_str(), known.keyspace.as_str())).collect();
         self.counts
             .iter()
-            .filter(move |((source, keyspace), _)| !is_known(source, keyspace))
+            .filter(move |((source, keyspace), _)| !known.contains(&(source, keyspace)))
             .map(|((source, keyspace), pairs)| (source.as_str(), keyspace.as_str(), *pairs))
     }
 

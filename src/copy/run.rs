@@ -1,15 +1,18 @@
 //! The copy's loop.
 
-use super::ahead::{self, ChunkEnd, Queue, Rest};
+use super::ahead::{self, End, Queue, Rest};
 use super::quarantine::{Counted, Quarantine, Written};
-use super::{Digest, MappingError, Rows};
+use super::{Digest, MappingError, Rows, Table};
 use crate::error::{Cause, on_one_line};
 use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record, quarantine_name};
 use crate::sql::{Copying, StepError};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A refused pair is named by so many bytes of its key.
 const KEY_BYTES_SHOWN: usize = 32;
@@ -25,6 +28,13 @@ pub(crate) struct Job<'a> {
     pub(crate) counted: Option<&'a Counted>,
 }
 
+impl Job<'_> {
+    /// Whether its refused pairs are kept.
+    pub(super) const fn keeps(&self) -> bool {
+        self.counted.is_none() && self.quarantine > 0
+    }
+}
+
 /// A pair at about the middle of a keyspace: its key, and its number.
 #[derive(Debug)]
 pub(crate) struct Middle {
@@ -32,81 +42,157 @@ pub(crate) struct Middle {
     pub(super) pairs: u64,
 }
 
+/// What a call has copied of a keyspace.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// The middle of the keyspace, where it is among what was copied.
+    pub(crate) middle: Option<Middle>,
+    /// How long it took; a chunk's commit is shared by its keyspaces.
+    pub(crate) spent: Duration,
+}
+
+/// A keyspace is taken for so many bytes when a chunk is filled, besides those of its pairs: its table
+/// takes a page, and its fence is taken down and put up again. So a chunk of 64 MiB has at most 4,096
+/// keyspaces, and a small one has one.
+const KEYSPACE_BYTES: usize = 16 * 1024;
+
+/// A pair that was not read yet is taken for so many bytes: few, since what it is taken for only decides
+/// which fences are taken down together.
+const PAIR_BYTES: u64 = 64;
+
 /// Copies what is not copied yet, chunk by chunk; each is durable when the observer hears of it.
 /// `jobs` are the record's keyspaces, in its order. Stores are read on a thread of their own; rows
-/// are written, and mappings called, on this one. Returns the middle of each keyspace, where it was
-/// among what this call copied.
+/// are written, and mappings called, on this one. Returns what it copied of each keyspace.
 pub(crate) fn copy(
     mut copying: Copying,
     jobs: &[Job<'_>],
     chunk_bytes: usize,
     observer: &mut dyn Observer,
-) -> Result<Vec<Option<Middle>>, StepError> {
+) -> Result<Vec<Part>, StepError> {
     let expected = expected(jobs)?;
-    let done = |copying: &Copying| {
-        let keyspaces = &copying.record().keyspaces;
-        keyspaces.iter().fold((0, 0), |(pairs, bytes), k| (pairs + k.pairs, bytes + k.bytes))
-    };
-    let pace = Pace::new(Phase::Copying, done(&copying), Some(expected.iter().sum()));
-    let mut middles: Vec<Option<Middle>> = jobs.iter().map(|_| None).collect();
+    let keyspaces = &copying.record().keyspaces;
+    let mut done =
+        keyspaces.iter().fold((0, 0), |(pairs, bytes), k| (pairs + k.pairs, bytes + k.bytes));
+    let mut quarantined: BTreeMap<&str, u64> = BTreeMap::new();
+    for (job, keyspace) in jobs.iter().zip(keyspaces) {
+        *quarantined.entry(job.source).or_default() += keyspace.quarantined;
+    }
+    let pace = Pace::new(Phase::Copying, done, Some(expected.iter().sum()));
+    let mut parts: Vec<Part> = jobs.iter().map(|_| Part::default()).collect();
+    let groups = groups(&copying, &expected, chunk_bytes);
+    let (plan, target) = (copying.record().plan.clone(), copying.path().to_owned());
     let queue = Queue::default();
     thread::scope(|scope| {
-        let rests = rests(&copying, jobs);
+        let rests = rests(&copying, jobs, &groups);
         thread::Builder::new()
             .name("cutover reads".to_owned())
-            .spawn_scoped(scope, || ahead::read(rests, chunk_bytes, &queue))
+            .spawn_scoped(scope, || ahead::read(rests, chunk_bytes, KEYSPACE_BYTES, &queue))
             .map_err(Cause::io("start a thread that reads for", copying.path()))?;
         // However this ends, the reader does too.
         let _end = queue.closed_when_dropped();
-        let each = jobs.iter().zip(&expected).zip(&mut middles).enumerate();
-        for (index, ((job, expected), middle)) in each {
-            let tables = job.keyspace.mapping.tables();
-            while is_unfinished(&copying, index) {
+        for group in groups {
+            let mut left: Vec<(usize, Vec<Table>)> = group
+                .into_iter()
+                .filter_map(|at| Some((at, jobs.get(at)?.keyspace.mapping.tables())))
+                .collect();
+            while !left.is_empty() {
                 if observer.cancelled() {
                     return Err(Cause::Cancelled.into());
                 }
-                let quarantine = Quarantine::of(job, copying.record());
+                let keeps = left.iter().any(|(at, _)| jobs.get(*at).is_some_and(Job::keeps));
                 let mut full = None;
-                let keeps = quarantine.as_ref().is_some_and(Quarantine::is_kept);
-                copying = copying.chunk(index, &tables, keeps, |rows, keyspace| {
-                    full = write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
-                        if middle.is_none() && pairs >= expected / 2 {
-                            *middle = Some(Middle { key: key.to_vec(), pairs });
+                let mut written: Vec<(usize, u64, u64)> = Vec::new();
+                let (began, mut busy) = (Instant::now(), Duration::ZERO);
+                copying = copying.chunk(&left, keeps, |rows, at, keyspace| {
+                    let (Some(job), Some(part)) = (jobs.get(at), parts.get_mut(at)) else {
+                        return Err(Cause::RecordChanged(target.clone()));
+                    };
+                    let began = Instant::now();
+                    let before = (keyspace.pairs, keyspace.bytes, keyspace.quarantined);
+                    let taken = quarantined.entry(job.source).or_default();
+                    let quarantine = Quarantine::of(job, &plan, *taken);
+                    let half = expected.get(at).copied().unwrap_or(0) / 2;
+                    let end =
+                        write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
+                            if part.middle.is_none() && pairs >= half {
+                                part.middle = Some(Middle { key: key.to_vec(), pairs });
+                            }
+                        })?;
+                    *taken += keyspace.quarantined - before.2;
+                    written.push((at, keyspace.pairs - before.0, keyspace.bytes - before.1));
+                    part.spent += began.elapsed();
+                    busy += began.elapsed();
+                    match end {
+                        Stopped::Chunk => Ok(ControlFlow::Break(())),
+                        Stopped::Keyspace => Ok(ControlFlow::Continue(())),
+                        Stopped::Full(key, reason) => {
+                            full = Some((job, key, reason));
+                            Ok(ControlFlow::Break(()))
                         }
-                    })?;
-                    Ok(())
+                    }
                 })?;
                 // What went into quarantine before it is durable and can be looked at.
-                if let Some((key, reason)) = full {
+                if let Some((job, key, reason)) = full {
                     return Err(quarantine_full(job, copying.record(), &key, &reason).into());
                 }
-                tracing::debug!(
-                    source = job.source,
-                    keyspace = job.keyspace.name,
-                    "a chunk is durable"
-                );
-                observer.progress(&pace.at(job.source, &job.keyspace.name, done(&copying)));
+                let shared = began.elapsed().saturating_sub(busy)
+                    / written.len().try_into().unwrap_or(u32::MAX).max(1);
+                for (at, pairs, bytes) in written {
+                    done = (done.0 + pairs, done.1 + bytes);
+                    if let (Some(job), Some(part)) = (jobs.get(at), parts.get_mut(at)) {
+                        part.spent += shared;
+                        let (source, keyspace) = (job.source, job.keyspace.name.as_str());
+                        tracing::debug!(source, keyspace, "a chunk is durable");
+                        observer.progress(&pace.at(source, keyspace, done));
+                    }
+                }
+                left.retain(|(at, _)| is_unfinished(&copying, *at));
             }
         }
-        Ok(middles)
+        Ok(parts)
     })
 }
 
-fn is_unfinished(copying: &Copying, index: usize) -> bool {
-    copying.record().keyspaces.get(index).is_some_and(|keyspace| !keyspace.done)
+fn is_unfinished(copying: &Copying, at: usize) -> bool {
+    copying.record().keyspaces.get(at).is_some_and(|keyspace| !keyspace.done)
+}
+
+/// The places of the keyspaces that are not copied to their ends, in groups of which one chunk may hold
+/// all: the fences of a group are taken down together, so it must be known before its pairs are read.
+fn groups(copying: &Copying, expected: &[u64], chunk_bytes: usize) -> Vec<Vec<usize>> {
+    let chunk_bytes = chunk_bytes as u64;
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = 0_u64;
+    for (at, pairs) in expected.iter().enumerate().filter(|(at, _)| is_unfinished(copying, *at)) {
+        match groups.last_mut() {
+            Some(group) if bytes < chunk_bytes => group.push(at),
+            Some(_) | None => {
+                bytes = 0;
+                groups.push(vec![at]);
+            }
+        }
+        bytes = bytes
+            .saturating_add(KEYSPACE_BYTES as u64)
+            .saturating_add(pairs.saturating_mul(PAIR_BYTES));
+    }
+    groups
 }
 
 /// What the record says is missing of each job.
-fn rests<'a>(copying: &Copying, jobs: &[Job<'a>]) -> Vec<Rest<'a>> {
-    let keyspaces = copying.record().keyspaces.iter().zip(jobs);
-    keyspaces
-        .filter(|(recorded, _)| !recorded.done)
-        .map(|(recorded, job)| Rest {
-            store: job.store,
-            keyspace: &job.keyspace.name,
-            after: recorded.cursor.clone(),
+fn rests<'a>(copying: &Copying, jobs: &[Job<'a>], groups: &[Vec<usize>]) -> Vec<Rest<'a>> {
+    let keyspaces = &copying.record().keyspaces;
+    let rests = groups.iter().flat_map(|group| {
+        group.iter().filter_map(|&at| {
+            let job = jobs.get(at)?;
+            Some(Rest {
+                store: job.store,
+                keyspace: &job.keyspace.name,
+                after: keyspaces.get(at)?.cursor.clone(),
+                ends_group: group.last() == Some(&at),
+            })
         })
-        .collect()
+    });
+    rests.collect()
 }
 
 /// About how many pairs each of `jobs` has.
@@ -118,8 +204,17 @@ fn expected(jobs: &[Job<'_>]) -> Result<Vec<u64>, Cause> {
     jobs.iter().map(pairs).collect()
 }
 
-/// Writes up to a chunk's end; or up to a pair that is refused and finds no room in quarantine, which
-/// it returns with the reason.
+/// Where the writing of a keyspace stopped.
+enum Stopped {
+    /// At a chunk's end.
+    Chunk,
+    /// At its own end; the chunk goes on.
+    Keyspace,
+    /// At the pair with this key, which is refused for this reason and finds no room in quarantine.
+    Full(Vec<u8>, String),
+}
+
+/// Writes up to a chunk's end, or the keyspace's.
 fn write_chunk(
     job: &Job<'_>,
     rows: &Rows<'_>,
@@ -127,7 +222,7 @@ fn write_chunk(
     mut quarantine: Option<Quarantine<'_>>,
     queue: &Queue,
     mut passed: impl FnMut(&[u8], u64),
-) -> Result<Option<(Vec<u8>, String)>, Cause> {
+) -> Result<Stopped, Cause> {
     let mut digest = recorded(keyspace);
     loop {
         // A reader that ended before its keyspaces did has panicked, which ends this thread, too.
@@ -149,7 +244,7 @@ fn write_chunk(
             if let Some(last) = written.pairs.checked_sub(1) {
                 keyspace.cursor = Some(key_at(last).to_vec());
             }
-            return Ok(Some((key_at(written.pairs).to_vec(), reason)));
+            return Ok(Stopped::Full(key_at(written.pairs).to_vec(), reason));
         }
         keyspace.cursor = pairs.last().map(|(key, _)| key.to_vec()).or(keyspace.cursor.take());
         digest.join(batch.digest);
@@ -159,13 +254,15 @@ fn write_chunk(
         let end = batch.end.take();
         queue.give_back(batch);
         let Some(end) = end else { continue };
-        keyspace.done = end == ChunkEnd::Done;
-        keyspace.cursor = match end {
-            ChunkEnd::Behind(key) => Some(key),
-            ChunkEnd::Done => None,
-        };
         digest.record(keyspace);
-        return Ok(None);
+        (keyspace.done, keyspace.cursor) = match end {
+            End::Chunk => (false, keyspace.cursor.take()),
+            End::Keyspace { .. } => (true, None),
+        };
+        return Ok(match end {
+            End::Chunk | End::Keyspace { chunk: true } => Stopped::Chunk,
+            End::Keyspace { chunk: false } => Stopped::Keyspace,
+        });
     }
 }
 

@@ -2,13 +2,16 @@
 //! back, all or nothing (I-1, I-2).
 
 use super::connection::{self, StepError, engine, transact};
-use super::target::{NOT_OURS, Target, check_tables, define};
-use super::{fence, index, record};
+use super::fence::{self, Schemas};
+use super::target::{NOT_OURS, Standing, Target, check_indexes, check_standing, define};
+use super::{index, record};
 use crate::copy::{Rows, Table, quarantine_table};
 use crate::error::Cause;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
 use crate::protocol::{RecordStage, Run};
 use rusqlite::Connection;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Large pages where the file is ours to create: a row of 1 KiB does not overflow them.
@@ -84,15 +87,13 @@ impl Target {
             }
             let tables: Vec<Table> =
                 draft.keyspaces.iter().flat_map(|k| k.tables.iter().cloned()).collect();
-            if let Some(first) =
-                check_tables(connection, &self.path, draft.plan, &tables)?.into_iter().next()
-            {
+            let standing = Standing::look(connection).map_err(&failed)?;
+            let found = check_standing(connection, &self.path, draft.plan, &tables, &standing)?;
+            found.into_iter().try_for_each(|found| found.map(drop))?;
+            if let Some(first) = check_indexes(&self.path, &tables, &standing).into_iter().next() {
                 return Err(first);
             }
-            let recorded = tables
-                .iter()
-                .map(|table| self.create(connection, draft.plan, table))
-                .collect::<Result<Vec<_>, Cause>>()?;
+            let recorded = self.create(connection, draft.plan, &tables)?;
             let keyspaces = draft.keyspaces.into_iter().map(|k| KeyspaceRecorded {
                 source: k.source,
                 keyspace: k.keyspace,
@@ -119,30 +120,39 @@ impl Target {
         crate::disk::sync_folder(self.folder()).map_err(StepError::Unknown)
     }
 
+    /// Makes the tables that are missing, and puts fences around all of them.
     fn create(
         &self,
         connection: &Connection,
         plan: &str,
-        table: &Table,
-    ) -> Result<TableRecorded, Cause> {
-        let unusable = |reason: String| Cause::Table {
+        tables: &[Table],
+    ) -> Result<Vec<TableRecorded>, Cause> {
+        let failed = engine("read the schema of", &self.path);
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        let unusable = |table: &str, reason: &str| Cause::Table {
             path: self.path.clone(),
-            table: table.name.clone(),
-            reason,
+            table: table.to_owned(),
+            reason: reason.to_owned(),
         };
-        let schema = |connection: &Connection| {
-            fence::schema(connection, &table.name).map_err(engine("read the schema of", &self.path))
-        };
-        let created = schema(connection)?.is_empty();
-        if !created && *table == quarantine_table(plan) {
-            return Err(unusable(NOT_OURS.to_owned()));
+        let before = Schemas::read(connection, names.iter().copied()).map_err(&failed)?;
+        for table in tables {
+            if before.of(&table.name).is_empty() {
+                define(connection, &self.path, table)?;
+            } else if *table == quarantine_table(plan) {
+                return Err(unusable(&table.name, NOT_OURS));
+            }
         }
-        if created {
-            define(connection, &self.path, table)?;
+        if let Some(table) = fence::fenced(connection, &names).map_err(&failed)?.first() {
+            return Err(unusable(table, "a trigger that is there has the name of its fence's"));
         }
-        fence::raise(connection, plan, &table.name)
-            .map_err(|error| unusable(format!("it can't be fenced: {error}")))?;
-        Ok(TableRecorded { name: table.name.clone(), created, schema: schema(connection)? })
+        fence::raise(connection, plan, &names).map_err(&failed)?;
+        let after = Schemas::read(connection, names.iter().copied()).map_err(&failed)?;
+        let recorded = tables.iter().map(|table| TableRecorded {
+            name: table.name.clone(),
+            created: before.of(&table.name).is_empty(),
+            schema: after.of(&table.name).to_vec(),
+        });
+        Ok(recorded.collect())
     }
 
     /// Makes the indexes of a table that the migration has made and that has all its rows.
@@ -150,10 +160,9 @@ impl Target {
         &self,
         connection: &Connection,
         table: &mut TableRecorded,
-        planned: &[Table],
+        planned: &Table,
     ) -> Result<(), Cause> {
-        let planned = planned.iter().filter(|planned| table.created && planned.name == table.name);
-        for statement in planned.flat_map(|planned| &planned.indexes) {
+        for statement in planned.indexes.iter().filter(|_| table.created) {
             let made = index::create(connection, &table.name, statement)
                 .map_err(|error| index::refused(&self.path, &table.name, error))?;
             table.schema.push(made);
@@ -173,18 +182,26 @@ impl Target {
                 Ok((table, index.map_err(refused)?))
             })
             .collect::<Result<Vec<_>, Cause>>()?;
+        let made = record.tables.iter().filter(|table| table.created);
+        let made: HashMap<&str, &TableRecorded> =
+            made.map(|table| (table.name.as_str(), table)).collect();
+        let changed = |table: &TableRecorded| {
+            Cause::PlanChanged(format!(
+                "table '{}' was given other indexes than the plan has now",
+                table.name
+            ))
+        };
         for planned in planned {
-            let is_it = |table: &&TableRecorded| table.created && table.name == planned.name;
-            let Some(table) = record.tables.iter().find(is_it) else { continue };
+            let Some(table) = made.get(planned.name.as_str()) else { continue };
             let own = table.schema.iter().filter(|e| e.kind == "index" && e.sql.is_some());
-            let mut wanted = wanted.iter().filter(|(of, _)| of.name == planned.name);
-            if own.count() != planned.indexes.len()
-                || !wanted.all(|(_, index)| table.schema.contains(index))
-            {
-                return Err(Cause::PlanChanged(format!(
-                    "table '{}' was given other indexes than the plan has now",
-                    table.name
-                )));
+            if own.count() != planned.indexes.len() {
+                return Err(changed(table));
+            }
+        }
+        for (planned, index) in &wanted {
+            let table = made.get(planned.name.as_str());
+            if let Some(table) = table.filter(|table| !table.schema.contains(index)) {
+                return Err(changed(table));
             }
         }
         Ok(())
@@ -199,7 +216,7 @@ impl Target {
         if record.run() != run || record.stage != RecordStage::Copying {
             return Err(Cause::RecordChanged(self.path.clone()));
         }
-        record.tables.iter().try_for_each(|table| self.assert_schema(&connection, table))?;
+        self.assert_schemas(&connection, &record.tables)?;
         // A rollback journal is faster for rows that are only added. Where another connection holds
         // the database in WAL, it stays there, which is as durable.
         connection::set_journal_mode(&connection, &self.path, "DELETE")?;
@@ -219,49 +236,58 @@ impl Copying {
         &self.target.path
     }
 
-    /// Copies one chunk of the keyspace at `index` with `write`, which sets its cursor and digest and,
-    /// where it `quarantines`, may write that table too. Behind the last chunk the indexes of `planned`,
-    /// the keyspace's tables, are made. Durable when it returns; after an error the connection is gone.
+    /// Copies one chunk of the keyspaces of `jobs`, each with its place in the record and its tables:
+    /// `write` is given one after the other, sets its cursor and digest and, where it `quarantines`,
+    /// may write that table too, and says whether the chunk goes on. Behind the last pair of a keyspace
+    /// its indexes are made. Durable when it returns; after an error the connection is gone.
     pub(crate) fn chunk(
         self,
-        index: usize,
-        planned: &[Table],
+        jobs: &[(usize, Vec<Table>)],
         quarantines: bool,
-        write: impl FnOnce(&Rows<'_>, &mut KeyspaceRecorded) -> Result<(), Cause>,
+        mut write: impl FnMut(&Rows<'_>, usize, &mut KeyspaceRecorded) -> Result<ControlFlow<()>, Cause>,
     ) -> Result<Self, StepError> {
         let what = "copy a chunk into";
         let Self { target, mut connection, record } = self;
         let failed = engine(what, &target.path);
+        let gone = || Cause::RecordChanged(target.path.clone());
         let changed = transact(&mut connection, &target.path, what, |connection| {
             let mut changed = record.clone();
             let quarantine = quarantine_table(&record.plan);
             if quarantines && record.quarantine().is_none() {
-                changed.tables.push(target.create(connection, &record.plan, &quarantine)?);
+                let tables = std::slice::from_ref(&quarantine);
+                changed.tables.extend(target.create(connection, &record.plan, tables)?);
             }
-            let keyspace = changed
-                .keyspaces
-                .get_mut(index)
-                .ok_or_else(|| Cause::RecordChanged(target.path.clone()))?;
-            let mut tables: Vec<&mut TableRecorded> = changed
+            let mut own: BTreeSet<&str> =
+                jobs.iter().flat_map(|(_, tables)| tables).map(|t| t.name.as_str()).collect();
+            if quarantines {
+                own.insert(&quarantine.name);
+            }
+            let mut tables: BTreeMap<String, &mut TableRecorded> = changed
                 .tables
                 .iter_mut()
-                .filter(|table| {
-                    keyspace.tables.contains(&table.name)
-                        || quarantines && table.name == quarantine.name
-                })
+                .filter(|table| own.contains(table.name.as_str()))
+                .map(|table| (table.name.clone(), table))
                 .collect();
-            for table in &tables {
-                target.assert_schema(connection, table)?;
-                fence::drop(connection, &table.name).map_err(&failed)?;
-            }
-            write(&Rows::new(connection), keyspace)?;
-            for table in &mut tables {
+            target.assert_schemas(connection, tables.values().map(|table| &**table))?;
+            let names: Vec<&str> =
+                own.into_iter().filter(|name| tables.contains_key(*name)).collect();
+            fence::drop(connection, &names).map_err(&failed)?;
+            let rows = Rows::new(connection);
+            for (at, planned) in jobs {
+                let keyspace = changed.keyspaces.get_mut(*at).ok_or_else(gone)?;
+                let goes_on = write(&rows, *at, keyspace)?;
                 if keyspace.done {
-                    target.make_indexes(connection, table, planned)?;
+                    for planned in planned {
+                        let table = tables.get_mut(&planned.name).ok_or_else(gone)?;
+                        target.make_indexes(connection, table, planned)?;
+                    }
                 }
-                fence::raise(connection, &record.plan, &table.name).map_err(&failed)?;
-                target.assert_schema(connection, table)?;
+                if goes_on.is_break() {
+                    break;
+                }
             }
+            fence::raise(connection, &record.plan, &names).map_err(&failed)?;
+            target.assert_schemas(connection, tables.values().map(|table| &**table))?;
             record::replace(connection, &target.path, &record, &changed)?;
             Ok(changed)
         })?;

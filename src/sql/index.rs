@@ -1,7 +1,7 @@
 //! Indexes that a plan asks for: tried out in memory before anything is changed, made once a table has
 //! all its rows.
 
-use super::fence;
+use super::fence::{self, Made};
 use crate::copy::{MappingError, Table};
 use crate::error::Cause;
 use crate::protocol::record::SchemaEntry;
@@ -56,12 +56,10 @@ pub(super) fn create(
     table: &str,
     statement: &str,
 ) -> Result<SchemaEntry, MappingError> {
-    let (count, before) = (fence::count_objects(connection)?, fence::schema(connection, table)?);
-    connection.execute(statement, [])?;
-    let mut made = fence::schema(connection, table)?;
-    made.retain(|entry| !before.contains(entry));
-    let is_all = fence::count_objects(connection)? == count + 1;
-    match made.pop().filter(|entry| entry.kind == "index" && is_all) {
+    let made = fence::make(connection, statement)?;
+    let is_index =
+        |made: &Made| made.entry.kind == "index" && made.table.eq_ignore_ascii_case(table);
+    match made.filter(is_index).map(|made| made.entry) {
         Some(index) if index.name.to_ascii_lowercase().starts_with("cutover_") => {
             Err(format!("the name '{}' is reserved", index.name).into())
         }

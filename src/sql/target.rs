@@ -1,16 +1,18 @@
 //! The target: where it is, what it holds, and the transactions that are one step each.
 
 use super::connection::{self, StepError, engine, transact};
+use super::fence::{self, Schemas};
+use super::index;
 use super::record::{self, Row};
-use super::{fence, index};
 use crate::copy::{MappingError, Table, quarantine_table, quote};
 use crate::disk;
 use crate::error::Cause;
 use crate::plan::JournalMode;
 use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
 use crate::protocol::{RecordStage, Run};
+use rusqlite::Connection;
 use rusqlite::ffi::ErrorCode;
-use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The one SQL database.
@@ -75,7 +77,7 @@ impl Target {
         }
         let read = |connection: &Connection| {
             let row = record::read(connection, plan)?;
-            Ok((row, fence::count_objects(connection)?))
+            Ok((row, fence::is_empty(connection)?))
         };
         let read = |connection: &Connection| read(connection).map_err(|e| self.classify(&e));
         let row = match access {
@@ -83,8 +85,8 @@ impl Target {
             Access::LookOnly => self.look_only(&read),
         };
         match row {
-            Ok((Row::None, 0)) => TargetLook::None,
-            Ok((Row::None, _)) => TargetLook::NoRecord,
+            Ok((Row::None, true)) => TargetLook::None,
+            Ok((Row::None, false)) => TargetLook::NoRecord,
             Ok((Row::Record(record), _)) => TargetLook::Record(record),
             Ok((Row::Unreadable(reason), _)) => TargetLook::Unreadable(self.no_database(reason)),
             Err(cause @ Cause::NotADatabase { .. }) => TargetLook::Unreadable(cause),
@@ -187,11 +189,11 @@ impl Target {
         let read = |connection: &Connection| {
             let failed = engine("look at the tables of", &self.path);
             let claimed = claimed(connection, plan).map_err(&failed)?;
+            let standing = Standing::look(connection).map_err(&failed)?;
             let mut filled = Vec::new();
             for Table { name, .. } in tables {
-                let others = claimed.iter().any(|(table, _)| table.eq_ignore_ascii_case(name));
-                if !others
-                    && standing(connection, name).map_err(&failed)?.as_deref() == Some("table")
+                if !claimed.contains_key(&name.to_ascii_lowercase())
+                    && standing.of(name) == Some("table")
                     && !is_empty(connection, name).map_err(&failed)?
                 {
                     filled.push(name.clone());
@@ -238,9 +240,10 @@ impl Target {
         self.advance(plan, run, RecordStage::Committed, "go live in", |record, connection| {
             check()?;
             let failed = engine("take the fence down in", &self.path);
+            fence::drop(connection, &names(&record.tables)).map_err(&failed)?;
+            let schemas = Schemas::read(connection, names(&record.tables)).map_err(&failed)?;
             for table in &mut record.tables {
-                fence::drop(connection, &table.name).map_err(&failed)?;
-                table.schema = fence::schema(connection, &table.name).map_err(&failed)?;
+                table.schema = schemas.of(&table.name).to_vec();
             }
             record.stage = RecordStage::Live;
             record.times.live = Some(time);
@@ -265,13 +268,10 @@ impl Target {
             if record.run() != run || record.stage == RecordStage::Live {
                 return Err(Cause::RecordChanged(self.path.clone()));
             }
-            // Tables may refer to those that were created before them.
-            for table in record.tables.iter().rev() {
-                self.remove_table(connection, table)?;
-            }
+            self.remove_tables(connection, &record.tables)?;
             record::remove(connection, &self.path, &record)
         })?;
-        if fence::count_objects(&connection).map_err(&failed)? == 0 {
+        if fence::is_empty(&connection).map_err(&failed)? {
             // Gives the space back; nothing depends on it.
             if let Err(error) = connection.execute_batch("VACUUM") {
                 tracing::warn!(%error, "the emptied target was not made smaller");
@@ -282,35 +282,45 @@ impl Target {
         Ok(())
     }
 
-    fn remove_table(&self, connection: &Connection, table: &TableRecorded) -> Result<(), Cause> {
+    /// Takes the fences down, and removes the tables, or the rows of those that were there before.
+    fn remove_tables(
+        &self,
+        connection: &Connection,
+        tables: &[TableRecorded],
+    ) -> Result<(), Cause> {
         let failed = engine("remove the migration's tables from", &self.path);
-        let altered = |next: &'static str| {
-            let (path, table) = (self.path.clone(), table.name.clone());
-            Err(Cause::TargetAltered { path, table, next })
-        };
         let is_table = |entry: &&SchemaEntry| entry.kind == "table";
-        let schema = fence::schema(connection, &table.name).map_err(&failed)?;
-        let Some(found) = schema.iter().find(is_table) else {
-            return if fence::stands(connection, &table.name).map_err(&failed)? {
-                altered("it was renamed: give it its name back, and abort again")
-            } else {
-                // Somebody dropped it, and our rows and triggers went with it.
-                Ok(())
+        let schemas = Schemas::read(connection, names(tables)).map_err(&failed)?;
+        let fenced = fence::fenced(connection, &names(tables)).map_err(&failed)?;
+        let mut found = Vec::new();
+        for table in tables {
+            let altered = |next: &'static str| {
+                let (path, table) = (self.path.clone(), table.name.clone());
+                Err(Cause::TargetAltered { path, table, next })
             };
-        };
-        if table.created {
-            connection
-                .execute(&format!("DROP TABLE {}", quote(&table.name)), [])
-                .map_err(&failed)?;
-            return Ok(());
+            let stands = schemas.of(&table.name).iter().find(is_table);
+            // One that was there before, empty, got all its rows behind the fence. One of another
+            // definition may be another table.
+            if stands.is_some() && !table.created && table.schema.iter().find(is_table) != stands {
+                return altered("keep what you need of it, drop it by hand, and abort again");
+            }
+            match stands {
+                Some(_) => found.push(table),
+                None if fenced.contains(table.name.as_str()) => {
+                    return altered("it was renamed: give it its name back, and abort again");
+                }
+                // Somebody dropped it, and our rows and triggers went with it.
+                None => {}
+            }
         }
-        // It was there before, empty; all its rows arrived behind the fence. One of another
-        // definition may be another table.
-        if table.schema.iter().find(is_table) != Some(found) {
-            return altered("keep what you need of it, drop it by hand, and abort again");
+        let down: Vec<&str> = found.iter().map(|table| table.name.as_str()).collect();
+        fence::drop(connection, &down).map_err(&failed)?;
+        // Tables may refer to those that were created before them.
+        for table in found.iter().rev() {
+            let remove = if table.created { "DROP TABLE" } else { "DELETE FROM" };
+            let remove = format!("{remove} {}", quote(&table.name));
+            connection.execute(&remove, []).map_err(&failed)?;
         }
-        fence::drop(connection, &table.name).map_err(&failed)?;
-        connection.execute(&format!("DELETE FROM {}", quote(&table.name)), []).map_err(&failed)?;
         Ok(())
     }
 
@@ -362,7 +372,7 @@ impl Target {
             if found.run() != run || found.stage != from {
                 return Err(Cause::RecordChanged(self.path.clone()));
             }
-            found.tables.iter().try_for_each(|table| self.assert_schema(connection, table))?;
+            self.assert_schemas(connection, &found.tables)?;
             let mut changed = found.clone();
             change(&mut changed, connection)?;
             record::replace(connection, &self.path, &found, &changed)
@@ -378,24 +388,29 @@ impl Target {
         }
     }
 
-    /// Refuses a table or fence that is not as the last commit left it: `DROP TABLE` and `ALTER
+    /// Refuses tables and fences that are not as the last commit left them: `DROP TABLE` and `ALTER
     /// TABLE` pass triggers.
-    pub(super) fn assert_schema(
+    pub(super) fn assert_schemas<'a>(
         &self,
         connection: &Connection,
-        table: &TableRecorded,
+        tables: impl IntoIterator<Item = &'a TableRecorded, IntoIter: Clone>,
     ) -> Result<(), Cause> {
-        let schema = fence::schema(connection, &table.name)
+        let mut tables = tables.into_iter();
+        let schemas = Schemas::read(connection, names(tables.clone()))
             .map_err(engine("read the schema of", &self.path))?;
-        if schema == table.schema {
-            return Ok(());
+        match tables.find(|table| schemas.of(&table.name) != table.schema) {
+            None => Ok(()),
+            Some(table) => Err(Cause::TargetAltered {
+                path: self.path.clone(),
+                table: table.name.clone(),
+                next: "put its definition and triggers back, or abort",
+            }),
         }
-        Err(Cause::TargetAltered {
-            path: self.path.clone(),
-            table: table.name.clone(),
-            next: "put its definition and triggers back, or abort",
-        })
     }
+}
+
+pub(super) fn names<'a>(tables: impl IntoIterator<Item = &'a TableRecorded>) -> Vec<&'a str> {
+    tables.into_iter().map(|table| table.name.as_str()).collect()
 }
 
 /// Makes a table and nothing else; or why not, and then the transaction must come to nothing.
@@ -405,15 +420,15 @@ pub(super) fn define(connection: &Connection, path: &Path, table: &Table) -> Res
         table: table.name.clone(),
         reason,
     };
-    let made = || -> rusqlite::Result<bool> {
-        let before = fence::count_objects(connection)?;
-        connection.execute(&table.create, [])?;
-        let made = fence::schema(connection, &table.name)?;
-        Ok(!made.is_empty() && fence::count_objects(connection)? == before + 1)
-    };
-    match made() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(refused("it makes something else".to_owned())),
+    match fence::make(connection, &table.create) {
+        Ok(Some(made)) if made.table.eq_ignore_ascii_case(&table.name) => {
+            match (made.entry.kind.as_str(), made.is_stored) {
+                ("table", true) => Ok(()),
+                ("table", false) => Err(refused("a virtual table can't be fenced".to_owned())),
+                (kind, _) => Err(refused(format!("it makes a {kind}"))),
+            }
+        }
+        Ok(_) => Err(refused("it makes something else".to_owned())),
         Err(error) => Err(refused(error.to_string())),
     }
 }
@@ -439,27 +454,50 @@ fn stand_in(connection: &Connection) -> rusqlite::Result<Connection> {
     Ok(empty)
 }
 
-/// Why tables can't be used, one cause each: a table must be absent, and its definition make it, or
-/// empty and unclaimed. All definitions are tried in one stand-in, in their order: one may lean on
-/// those before it.
-pub(super) fn check_tables(
+/// What bears a name in a database: what kind of thing it is, by its name in lower case. A trigger's
+/// name is in nobody's way.
+pub(super) struct Standing(HashMap<String, String>);
+
+impl Standing {
+    pub(super) fn look(connection: &Connection) -> rusqlite::Result<Self> {
+        // A virtual table and its shadows are tables here; SQLite's own list of tables is long in the
+        // making, so it is made once.
+        let mut kinds = connection.prepare(
+            "SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'index', 'view')
+             UNION ALL
+             SELECT name, type || ' table' FROM pragma_table_list
+             WHERE schema = 'main' AND type IN ('virtual', 'shadow')",
+        )?;
+        let kinds = kinds.query_map([], |row| {
+            let name: String = row.get(0)?;
+            Ok((name.to_ascii_lowercase(), row.get(1)?))
+        })?;
+        kinds.collect::<rusqlite::Result<_>>().map(Self)
+    }
+
+    fn of(&self, name: &str) -> Option<&str> {
+        self.0.get(&name.to_ascii_lowercase()).map(String::as_str)
+    }
+}
+
+/// Why tables can't be used where they are, one cause each; and those that are absent.
+pub(super) fn check_standing<'a>(
     connection: &Connection,
     path: &Path,
     plan: &str,
-    tables: &[Table],
-) -> Result<Vec<Cause>, Cause> {
+    tables: &'a [Table],
+    standing: &Standing,
+) -> Result<Vec<Result<&'a Table, Cause>>, Cause> {
     let failed = engine("look at the tables of", path);
     let claimed = claimed(connection, plan).map_err(&failed)?;
-    let stand_in = stand_in(connection).map_err(&failed)?;
-    let mut causes = Vec::new();
+    let mut found = Vec::new();
     for table in tables {
         let name = table.name.as_str();
-        let claim = claimed.iter().find(|(claimed, _)| claimed.eq_ignore_ascii_case(name));
-        let reason = match (claim, standing(connection, name).map_err(&failed)?.as_deref()) {
-            (Some((_, other)), _) => format!("the plan '{other}' has migrated into it"),
+        let claim = claimed.get(&name.to_ascii_lowercase());
+        let reason = match (claim, standing.of(name)) {
+            (Some(other), _) => format!("the plan '{other}' has migrated into it"),
             (None, None) => {
-                let made = index::or_nothing(&stand_in, || define(&stand_in, path, table));
-                causes.extend(made.err());
+                found.push(Ok(table));
                 continue;
             }
             (None, Some(_)) if *table == quarantine_table(plan) => NOT_OURS.to_owned(),
@@ -472,19 +510,19 @@ pub(super) fn check_tables(
             (None, Some(kind @ "index")) => format!("the name belongs to an {kind}"),
             (None, Some(kind)) => format!("the name belongs to a {kind}"),
         };
-        causes.push(Cause::Table { path: path.to_owned(), table: name.to_owned(), reason });
+        found.push(Err(Cause::Table { path: path.to_owned(), table: name.to_owned(), reason }));
     }
-    causes.extend(check_indexes(connection, path, tables)?);
-    Ok(causes)
+    Ok(found)
 }
 
-/// The tables that other plans have migrated into, each with its plan.
-fn claimed(connection: &Connection, plan: &str) -> rusqlite::Result<Vec<(String, String)>> {
-    let mut claimed = Vec::new();
+/// The tables that other plans have migrated into, in lower case, each with its plan.
+fn claimed(connection: &Connection, plan: &str) -> rusqlite::Result<HashMap<String, String>> {
+    let mut claimed = HashMap::new();
     for other in record::plans(connection)?.into_iter().filter(|other| other != plan) {
         match record::read(connection, &other)? {
             Row::Record(record) => {
-                claimed.extend(record.tables.into_iter().map(|table| (table.name, other.clone())));
+                let names = record.tables.iter().map(|table| table.name.to_ascii_lowercase());
+                claimed.extend(names.map(|name| (name, other.clone())));
             }
             Row::None | Row::Unreadable(_) => {}
         }
@@ -497,49 +535,42 @@ fn is_empty(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     connection.query_one(&empty, [], |row| row.get(0))
 }
 
-/// What kind of thing has the name, if any has: a trigger's name is in nobody's way.
-fn standing(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    // A virtual table and its shadows are tables here.
-    let kind = "SELECT coalesce(
-             (SELECT type || ' table' FROM pragma_table_list
-              WHERE schema = 'main' AND name = s.name AND type IN ('virtual', 'shadow')),
-             type)
-         FROM sqlite_schema AS s
-         WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view')";
-    connection.query_row(kind, [name], |row| row.get(0)).optional()
-}
-
-/// Why indexes that are going to be made can't be, or have names that are taken.
-fn check_indexes(
+/// Why tables can't be used, one cause each: a table must be absent, and its definition make it, or
+/// empty and unclaimed. All definitions are tried in one stand-in, in their order: one may lean on
+/// those before it.
+fn check_tables(
     connection: &Connection,
     path: &Path,
+    plan: &str,
     tables: &[Table],
 ) -> Result<Vec<Cause>, Cause> {
     let failed = engine("look at the tables of", path);
+    let standing = Standing::look(connection).map_err(&failed)?;
+    let found = check_standing(connection, path, plan, tables, &standing)?;
+    let stand_in = stand_in(connection).map_err(&failed)?;
+    let tried = found.into_iter().filter_map(|found| match found {
+        Ok(table) => index::or_nothing(&stand_in, || define(&stand_in, path, table)).err(),
+        Err(cause) => Some(cause),
+    });
+    let mut causes: Vec<Cause> = tried.collect();
+    causes.extend(check_indexes(path, tables, &standing));
+    Ok(causes)
+}
+
+/// Why indexes that are going to be made can't be, or have names that are taken.
+pub(super) fn check_indexes(path: &Path, tables: &[Table], standing: &Standing) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (table, index) in index::try_out(tables) {
-        let name = match index {
-            Ok(index) => index.name,
-            Err(error) => {
-                causes.push(index::refused(path, &table.name, error));
-                continue;
-            }
-        };
         // A table that is there gets no index.
-        let taken: bool = connection
-            .query_one(
-                "SELECT EXISTS (SELECT 1 FROM sqlite_schema
-                     WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'index', 'view'))
-                 AND NOT EXISTS (SELECT 1 FROM sqlite_schema
-                     WHERE name = ?2 COLLATE NOCASE AND type = 'table')",
-                [&name, &table.name],
-                |row| row.get(0),
-            )
-            .map_err(&failed)?;
-        if taken {
-            let error = MappingError::Refused(format!("the name '{name}' is taken"));
-            causes.push(index::refused(path, &table.name, error));
-        }
+        let is_there = standing.of(&table.name).is_some_and(|kind| kind.ends_with("table"));
+        let error = match index {
+            Err(error) => error,
+            Ok(index) if !is_there && standing.of(&index.name).is_some() => {
+                MappingError::Refused(format!("the name '{}' is taken", index.name))
+            }
+            Ok(_) => continue,
+        };
+        causes.push(index::refused(path, &table.name, error));
     }
-    Ok(causes)
+    causes
 }
