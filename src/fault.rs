@@ -41,7 +41,7 @@ pub(crate) use armed::{busy_timeout, mistaken, point, taking, too_early};
 #[cfg(feature = "__faults")]
 pub use armed::{
     BUSY_ENVIRONMENT, ENVIRONMENT, Fault, MISTAKE_ENVIRONMENT, TRACE_ENVIRONMENT, Taken, arm,
-    arm_at_step, arm_from_environment, observe, passed, taken,
+    arm_act, arm_at_step, arm_from_environment, instants, observe, passed, taken,
 };
 
 #[cfg(feature = "__faults")]
@@ -99,6 +99,8 @@ mod armed {
         pub step: Step,
     }
 
+    type Act = Box<dyn FnMut(&str)>;
+
     #[derive(Default)]
     struct Armed {
         fault: Option<Fault>,
@@ -108,6 +110,9 @@ mod armed {
         taken: Vec<Taken>,
         trace: Option<File>,
         mistake: String,
+        /// Every fault point, and every step that was about to be taken.
+        instants: Vec<String>,
+        act: Option<Act>,
     }
 
     thread_local! {
@@ -123,6 +128,32 @@ mod armed {
     /// 0 is at once.
     pub fn arm_at_step(from_step: usize, fault: Option<Fault>) {
         ARMED.with_borrow_mut(|armed| *armed = Armed { fault, from_step, ..Armed::default() });
+    }
+
+    /// Has this thread ask `act`, as somebody else, at every instant what it does then: at each fault
+    /// point, by its name, and between a look and the step that was chosen upon it, by the step's
+    /// words.
+    pub fn arm_act(act: impl FnMut(&str) + 'static) {
+        ARMED.with_borrow_mut(|armed| {
+            *armed = Armed { act: Some(Box::new(act)), ..Armed::default() };
+        });
+    }
+
+    /// The instants that this thread has passed since it was armed.
+    #[must_use]
+    pub fn instants() -> Vec<String> {
+        ARMED.with_borrow(|armed| armed.instants.clone())
+    }
+
+    fn instant(name: &str) {
+        let act = ARMED.with_borrow_mut(|armed| {
+            armed.instants.push(name.to_owned());
+            armed.act.take()
+        });
+        if let Some(mut act) = act {
+            act(name);
+            ARMED.with_borrow_mut(|armed| armed.act = Some(act));
+        }
     }
 
     /// Arms this thread as [`ENVIRONMENT`] and [`TRACE_ENVIRONMENT`] say.
@@ -183,6 +214,7 @@ mod armed {
             }
             armed.taken.push(taken);
         });
+        instant(&format!("{step:?}"));
     }
 
     pub(crate) fn mistaken(name: &'static str) -> bool {
@@ -220,6 +252,7 @@ mod armed {
             }
             (armed.fault, armed.passed.len())
         });
+        instant(name);
         match fault {
             Some(Fault::Kill(at)) if at == number => {
                 let own = rustix::process::getpid();

@@ -7,6 +7,8 @@ compile_error!("cutover needs Linux: its fence is renameat2 with RENAME_EXCHANGE
 #[cfg(all(doctest, feature = "typed"))]
 #[doc = include_str!("../docs/authors.md")]
 mod authors {}
+#[cfg(all(test, feature = "__faults"))]
+mod between;
 mod check;
 mod copy;
 mod disk;

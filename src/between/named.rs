@@ -1,0 +1,218 @@
+//! Steps at which a second look, or a sync, is all that stands between them and what another party
+//! has done meanwhile. Each of these tests fails where that is left out.
+
+use super::{StopAfter, THEIRS, folder, pairs, plan, read_table, swap};
+use crate::{Cause, Error, Found, Handle, Migrating, Plan, fault, ticket};
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+fn begun(plan: &Plan) -> Handle<Migrating> {
+    match crate::open(plan).expect("opens") {
+        Found::Fresh(handle) => handle.begin().expect("begins"),
+        Found::Migrating(handle) => handle,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Has somebody else act once, at the first instant of the name `then` behind one whose name begins with
+/// `step`; the step itself, where they are the same. Says afterwards whether it came to that.
+fn when(step: &'static str, then: &'static str, act: impl Fn() + 'static) -> Rc<Cell<bool>> {
+    let done = Rc::new(Cell::new(false));
+    let (mut seen, told) = (false, Rc::clone(&done));
+    fault::arm_act(move |name| {
+        let is_it = (step == then || seen) && name.starts_with(then);
+        seen |= name.starts_with(step);
+        if is_it && !told.replace(true) {
+            act();
+        }
+    });
+    done
+}
+
+fn changed<T>(result: Result<T, Error>, done: &Cell<bool>, at: &Path) {
+    fault::arm(None);
+    assert!(done.get(), "nobody acted");
+    match result.map(drop) {
+        Err(
+            Error::Refused(Cause::ChangedUnderneath(path))
+            | Error::Interrupted { cause: Cause::ChangedUnderneath(path), .. },
+        ) => {
+            assert_eq!(path, at);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stage(folder: &Path) -> String {
+    let connection = rusqlite::Connection::open(folder.join("t.sqlite")).expect("opens");
+    let stage = "SELECT stage FROM cutover_record";
+    connection.query_one(stage, [], |row| row.get(0)).expect("a record")
+}
+
+/// A marker that is gone, and one of another stage.
+#[test]
+fn i1_the_target_does_not_go_live_beside_a_tombstone_that_has_changed_since_the_look() {
+    for removed in [true, false] {
+        let root = folder();
+        let plan = plan(root.path());
+        let handle = begun(&plan).run(&mut ()).expect("runs");
+        let (path, aside) = (root.path().join("b"), root.path().join("aside"));
+        // The marker as it was before it was a tombstone.
+        fs::copy(&path, &aside).expect("copies");
+        let at = path.clone();
+        let done = when("GoLive", "GoLive", move || {
+            if removed {
+                fs::remove_file(&path).expect("removes");
+            } else {
+                fs::copy(&aside, &path).expect("copies");
+            }
+        });
+        changed(handle.finish().map_err(|failed| failed.error), &done, &at);
+        assert_eq!(stage(root.path()), "committed");
+    }
+}
+
+/// Another store is put in the place of the one that preflight has looked at.
+#[test]
+fn i3_i8_a_store_that_was_swapped_under_the_seal_keeps_its_name() {
+    let root = folder();
+    let path = root.path().join("a");
+    let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
+    let at = path.clone();
+    // Behind the marker at the retired name, and before the exchange.
+    let seen = Rc::new(Cell::new(0));
+    let done = Rc::new(Cell::new(false));
+    let told = Rc::clone(&done);
+    fault::arm_act(move |name| match (seen.get(), name) {
+        (0, name) if name.starts_with("Seal") => seen.set(1),
+        (1, "renamed") => seen.set(2),
+        (2, "folder synced") => {
+            seen.set(3);
+            swap(&path);
+            told.set(true);
+        }
+        _ => {}
+    });
+    changed(handle.begin().map_err(|failed| failed.error), &done, &at);
+    assert_eq!(fs::read(at.join("theirs")).expect("their store stands where they put it"), THEIRS);
+}
+
+#[test]
+fn i3_i8_a_store_that_was_swapped_under_the_unseal_is_not_given_back() {
+    let root = folder();
+    let plan = plan(root.path());
+    let handle = begun(&plan);
+    let (path, retired) = (root.path().join("b"), root.path().join("b.retired"));
+    let theirs = retired.clone();
+    let done = when("Unseal(1)", "Unseal(1)", move || swap(&retired));
+    changed(handle.abort().map_err(|failed| failed.error), &done, &path);
+    assert!(path.is_file(), "the marker stands");
+    assert_eq!(fs::read(theirs.join("theirs")).expect("theirs"), THEIRS);
+}
+
+#[test]
+fn i3_i8_a_store_that_was_swapped_under_the_reclaim_is_not_deleted() {
+    let root = folder();
+    let plan = plan(root.path());
+    drop(crate::sql(&plan, &mut ()).expect("SQL"));
+    let Found::Tombstoned(handle) = crate::open(&plan).expect("opens") else { panic!() };
+    let retired = root.path().join("a.retired");
+    let at = retired.clone();
+    let done = when("DeleteRetired(0)", "DeleteRetired(0)", move || swap(&retired));
+    let ticket = ticket::Reclaim::losing_the_way_back();
+    changed(handle.reclaim(ticket).map_err(|failed| failed.error), &done, &at);
+    assert_eq!(fs::read(at.join("theirs")).expect("theirs"), THEIRS);
+}
+
+/// A file of somebody's own comes to the retired name between the look and the marker.
+#[test]
+fn i8_what_comes_to_the_retired_name_under_the_seal_is_not_replaced() {
+    let root = folder();
+    let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
+    let retired = root.path().join("a.retired");
+    let theirs = retired.clone();
+    let done = when("Seal", "file synced", move || fs::write(&retired, THEIRS).expect("writes"));
+    handle.begin().expect_err("something is in the way");
+    fault::arm(None);
+    assert!(done.get());
+    assert_eq!(fs::read(&theirs).expect("it is there"), THEIRS);
+    assert!(root.path().join("a").is_dir());
+}
+
+/// What an earlier process has prepared may be in the page cache alone.
+#[test]
+fn i1_a_tombstone_that_lies_ready_is_synced_before_it_gets_its_name() {
+    let root = folder();
+    let handle = begun(&plan(root.path())).run(&mut ()).expect("runs");
+    fault::arm(None);
+    handle.finish().expect("finishes");
+    let instants = fault::instants();
+    let sets = |name: &String| name.starts_with("Mark") && name.contains("Tombstone");
+    let tombstones: Vec<usize> =
+        (0..instants.len()).filter(|at| instants.get(*at).is_some_and(sets)).collect();
+    assert_eq!(tombstones.len(), 3);
+    for at in tombstones {
+        let then = instants.get(at + 1..at + 4).expect("what it does");
+        assert_eq!(then, ["file synced", "renamed", "folder synced"], "{instants:?}");
+    }
+}
+
+/// What is read on behind the last key is not compared with anything by the verification: both would
+/// lack it.
+#[test]
+fn i2_a_copy_that_stops_behind_every_single_pair_goes_on_with_the_very_next_key() {
+    let root = folder();
+    let plan = plan(root.path());
+    let mut stops = 0;
+    let handle = loop {
+        match begun(&plan).run(&mut StopAfter(1)) {
+            Ok(committed) => break committed,
+            Err(failed) => drop(failed),
+        }
+        stops += 1;
+    };
+    // It stops before each chunk but the first, and before what comes behind the copy.
+    assert!(stops >= 12, "{stops}");
+    drop(handle.finish().expect("finishes"));
+    for (of, source) in (1..).zip(super::SOURCES) {
+        assert_eq!(read_table(root.path(), source), Some(pairs(of)), "{source}");
+    }
+}
+
+/// Whether a chunk is written beside a record that somebody has changed since the last one.
+fn goes_on_beside(statement: &'static str) -> bool {
+    let root = folder();
+    let plan = plan(root.path());
+    let handle = begun(&plan);
+    let target: PathBuf = root.path().join("t.sqlite");
+    let done = when("Copy", "after a commit", move || {
+        let connection = rusqlite::Connection::open(&target).expect("opens");
+        assert_eq!(connection.execute(statement, []), Ok(1), "{statement}");
+    });
+    let result = handle.run(&mut ());
+    fault::arm(None);
+    assert!(done.get(), "nobody acted");
+    match result {
+        Ok(_) => true,
+        Err(failed) => {
+            let text = failed.error.to_string();
+            assert!(text.contains("record"), "{text}");
+            false
+        }
+    }
+}
+
+#[test]
+fn i6_a_chunk_is_not_written_beside_a_record_that_has_changed_since_the_last() {
+    for statement in [
+        "UPDATE cutover_record SET attempt = attempt + 1",
+        "UPDATE cutover_record SET body = body || ' '",
+        "UPDATE cutover_record SET id = '00000000000000000000000000000000'",
+        "UPDATE cutover_record SET stage = 'live'",
+        "DELETE FROM cutover_record",
+    ] {
+        assert!(!goes_on_beside(statement), "{statement}");
+    }
+}
