@@ -70,6 +70,7 @@ fn plays_its_part() {
         }
         ["quarantine", folder] => crate::quarantine::migrate(Path::new(folder)),
         ["indexes", folder] => crate::data::indexes::migrate(Path::new(folder)),
+        ["keyspaces", folder] => crate::data::keyspaces::migrate(Path::new(folder)),
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
         ["act", act, folder] => {
             cutover::fault::arm_from_environment();

@@ -4,6 +4,7 @@ mod cancelling;
 mod fence;
 mod index_plans;
 pub mod indexes;
+pub mod keyspaces;
 mod mapping;
 pub mod memory;
 mod neighbours;
