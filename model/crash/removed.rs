@@ -26,13 +26,16 @@ const STAGES: [(&str, &[&str]); 10] = [
     ("reclaimed", &["sql", "reclaim"]),
 ];
 
+/// Removes a fact, and says whether it was there.
+type Remove = fn(&Path) -> bool;
+
 /// What can be removed; each says whether it was there.
-const FACTS: [(&str, fn(&Path) -> bool); 13] = [
+const FACTS: [(&str, Remove); 13] = [
     ("the claim file", |folder| remove(&folder.join("target.sqlite.cutover"))),
     ("one marker", |folder| remove_marker(folder, "accounts")),
     ("all markers", |folder| {
         let removed = SOURCES.into_iter().chain([MISSING]).map(|at| remove_marker(folder, at));
-        removed.fold(false, |some, one| some || one)
+        removed.filter(|one| *one).count() > 0
     }),
     ("one retired store", |folder| remove(&folder.join("accounts.retired"))),
     ("the second lock", |folder| {
@@ -45,7 +48,7 @@ const FACTS: [(&str, fn(&Path) -> bool); 13] = [
     ("the record's table and the rows", |folder| {
         let drop = |table| format!("DROP TABLE \"{table}\"");
         sql(folder, &["DROP TABLE cutover_record"])
-            && tables().map(drop).fold(false, |some, one| sql(folder, &[&one]) || some)
+            && tables().map(drop).filter(|one| sql(folder, &[one])).count() > 0
             && sql(folder, &["CREATE TABLE others (x)"])
     }),
     ("the fence of one table", |folder| {
