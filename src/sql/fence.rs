@@ -121,7 +121,9 @@ impl Schemas {
             }
         }
         // In an order that does not depend on the database's encoding.
-        found.values_mut().for_each(|entries| entries.sort());
+        for entries in found.values_mut() {
+            entries.sort();
+        }
         Ok(Self(found))
     }
 
