@@ -338,6 +338,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Table { .. }
         | Cause::RowsLeft { .. }
         | Cause::Definition { .. }
+        | Cause::Misfit { .. }
         | Cause::Index { .. }
         | Cause::DiskFull { .. }
         | Cause::InTheWay(_)

@@ -293,6 +293,20 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// What a mapping writes does not fit its table.
+    #[error("what keyspace '{keyspace}' of source '{name}' becomes does not fit table '{table}' in {}: {reason}; change the mapping or the table and run this again", .path.display())]
+    Misfit {
+        /// The source.
+        name: String,
+        /// The keyspace.
+        keyspace: String,
+        /// The target.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// All that does not fit.
+        reason: String,
+    },
     /// An index that the plan asks for can't be made.
     #[error("an index of table '{table}' in {} can't be made: {reason}; change the plan and run this again, or abort", .path.display())]
     Index {

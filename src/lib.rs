@@ -43,7 +43,7 @@ pub use rusqlite;
 
 pub use copy::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
 #[cfg(feature = "typed")]
-pub use copy::{Pair, Typed, codec};
+pub use copy::{Pair, Typed, codec, columns};
 pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{

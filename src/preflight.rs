@@ -95,11 +95,12 @@ pub(crate) fn survey_target(
     if places.plan.inner.sources.iter().any(|source| source.quarantine > 0) {
         tables.push(quarantine_table(&places.plan.inner.name));
     }
-    let causes = places
-        .target
-        .check_tables(&places.plan.inner.name, &tables)
-        .unwrap_or_else(|cause| vec![cause]);
-    causes.into_iter().try_for_each(&mut *refuse)?;
+    let target = &places.target;
+    let tried = target.check_tables(&places.plan.inner.name, &tables).and_then(|mut causes| {
+        causes.extend(target.try_mappings(&mut places.with_sources(keyspaces))?);
+        Ok(causes)
+    });
+    tried.unwrap_or_else(|cause| vec![cause]).into_iter().try_for_each(&mut *refuse)?;
     if let Err(cause) = check_space(places, needed_bytes) {
         refuse(cause)?;
     }

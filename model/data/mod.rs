@@ -13,4 +13,5 @@ mod parts;
 mod resuming;
 mod telling;
 mod typed;
+mod values;
 mod whole;

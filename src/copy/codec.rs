@@ -89,6 +89,23 @@ mod tests {
         assert_eq!(from_json::<Login>(&to_json(&login()).unwrap()).unwrap(), login());
     }
 
+    proptest::proptest! {
+        /// Without serde_json's `float_roundtrip` every fourth does not.
+        #[test]
+        fn every_finite_number_comes_back_from_json_to_the_last_bit(bits: u64, other: u32) {
+            let real = f64::from_bits(bits);
+            let single = f32::from_bits(other);
+            if real.is_finite() {
+                let again: f64 = from_json(&to_json(&real).unwrap()).unwrap();
+                proptest::prop_assert_eq!(again.to_bits(), bits);
+            }
+            if single.is_finite() {
+                let again: f32 = from_json(&to_json(&single).unwrap()).unwrap();
+                proptest::prop_assert_eq!(again.to_bits(), other);
+            }
+        }
+    }
+
     #[cfg(feature = "postcard")]
     #[test]
     fn postcard_with_bytes_behind_it_is_refused() {

@@ -1,5 +1,7 @@
 //! Mappings: how a pair becomes rows, and rows become the pair again.
 
+#[cfg(feature = "typed")]
+use rusqlite::CachedStatement;
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, Params, Row};
 use std::cell::RefCell;
@@ -21,6 +23,17 @@ pub trait Mapping: Send + Sync + 'static {
     fn tables_for(&self, sizes: Sizes) -> Vec<Table> {
         let _ = sizes;
         self.tables()
+    }
+
+    /// Looks whether what it writes fits its tables, before anything is changed: they stand empty in a
+    /// database in memory, beside those of the target, which is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::Refused`] with all that does not fit.
+    fn try_out(&self, rows: &Rows<'_>) -> Result<(), MappingError> {
+        let _ = rows;
+        Ok(())
     }
 
     /// Writes the rows of one pair. Pairs come in the order of their keys. Rows of keyspaces that
@@ -226,6 +239,24 @@ impl<'a> Rows<'a> {
     ) -> rusqlite::Result<usize> {
         let run = || self.connection.prepare_cached(sql)?.execute(parameters);
         run().inspect_err(|error| self.note(error))
+    }
+
+    /// A statement, prepared once.
+    #[cfg(feature = "typed")]
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>, MappingError> {
+        Ok(self.noted(self.connection.prepare_cached(sql))?)
+    }
+
+    /// Notes what SQLite or the disk failed at, if that is what it did.
+    #[cfg(feature = "typed")]
+    pub(super) fn noted<T>(&self, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        result.inspect_err(|error| self.note(error))
+    }
+
+    /// The number of the row that was inserted last.
+    #[cfg(feature = "typed")]
+    pub(super) fn last_row_id(&self) -> i64 {
+        self.connection.last_insert_rowid()
     }
 
     /// Runs one statement of our own; that it fails is no pair's fault.

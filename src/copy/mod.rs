@@ -3,6 +3,8 @@
 mod ahead;
 #[cfg(feature = "typed")]
 pub mod codec;
+#[cfg(feature = "typed")]
+pub mod columns;
 mod digest;
 mod mapping;
 #[cfg(feature = "typed")]

@@ -2,8 +2,9 @@
 
 use super::mapping::{MappingError, Rows};
 use super::quote;
+use super::typed::Name;
 use rusqlite::params_from_iter;
-use rusqlite::types::ToSql;
+use rusqlite::types::Value;
 
 /// A foreign key: its columns, the conditions on the table that it leads to, and the row's values.
 struct Reference<'a> {
@@ -11,7 +12,7 @@ struct Reference<'a> {
     table: String,
     columns: Vec<String>,
     conditions: Vec<String>,
-    values: Vec<&'a dyn ToSql>,
+    values: Vec<&'a Value>,
 }
 
 /// A key that names no column of the other table means its primary key.
@@ -31,7 +32,7 @@ pub(super) fn is_one(error: &rusqlite::Error) -> bool {
 pub(super) fn reason(
     rows: &Rows<'_>,
     table: &str,
-    row: &[(&str, &dyn ToSql)],
+    row: &[(Name, Value)],
 ) -> Result<String, MappingError> {
     for reference in references(rows, table, row)? {
         let Reference { table, columns, conditions, values, .. } = reference;
@@ -56,7 +57,7 @@ pub(super) fn reason(
 fn references<'a>(
     rows: &Rows<'_>,
     table: &str,
-    row: &[(&str, &'a dyn ToSql)],
+    row: &'a [(Name, Value)],
 ) -> Result<Vec<Reference<'a>>, MappingError> {
     let mut references: Vec<Reference<'a>> = Vec::new();
     rows.query_each(REFERENCES, [table], |found| {
@@ -73,7 +74,7 @@ fn references<'a>(
         }
         if let Some(reference) = references.last_mut() {
             let value = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(&from));
-            reference.values.extend(value.map(|(_, value)| *value));
+            reference.values.extend(value.map(|(_, value)| value));
             reference.conditions.push(format!("{} = ?", quote(&to)));
             reference.columns.push(from);
         }

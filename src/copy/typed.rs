@@ -1,11 +1,19 @@
 //! The typed mapping: one row a pair, one column a field of a struct.
 
+mod layout;
+mod row;
+mod writer;
+
 use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
-use super::orphan;
-use rusqlite::types::ToSql;
-use rusqlite::{Row, params_from_iter};
+use layout::Layout;
+pub(super) use row::Name;
+use row::{fields, from_row};
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::atomic::AtomicU32;
+use writer::Writer;
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -15,10 +23,11 @@ type Encode<T> = dyn Fn(&Rows<'_>, &T) -> Result<Pair, MappingError> + Send + Sy
 
 /// A table with one row a pair, and one column for each field of the struct `T`.
 ///
-/// `decode` makes the struct of a pair, `encode` makes the pair again. What a pair's struct does not
-/// encode to byte by byte is refused before its row is written; [`Typed::keep_raw`] keeps the bytes
-/// of such values beside their columns instead. The rows are read back, encoded and compared with
-/// the store before the commit point, as those of every mapping.
+/// `decode` makes the struct of a pair, `encode` makes the pair again. Each row is read back as soon as
+/// it is written, in the same transaction, and encoded: a pair that does not come back byte by byte is
+/// refused there and then, and the reason names the field. [`Typed::keep_raw`] keeps the bytes of values
+/// that their structs do not encode to beside their columns instead. All rows are read back and compared
+/// with the store once more before the commit point, as those of every mapping.
 ///
 /// ```
 /// use cutover::{Plan, Typed, codec};
@@ -63,6 +72,8 @@ pub struct Typed<T> {
     raw: Option<String>,
     decode: Box<Decode<T>>,
     encode: Box<Encode<T>>,
+    /// Pairs that were encoded many times over.
+    tried: AtomicU32,
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
@@ -92,7 +103,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         encode: impl Fn(&Rows<'_>, &T) -> Result<Pair, MappingError> + Send + Sync + 'static,
     ) -> Self {
         let table = Table::new(table, create);
-        Self { table, raw: None, decode: Box::new(decode), encode: Box::new(encode) }
+        let (decode, encode) = (Box::new(decode), Box::new(encode));
+        Self { table, raw: None, decode, encode, tried: AtomicU32::new(0) }
     }
 
     /// Keeps, in the column `column` (`BLOB`, may be `NULL`), the bytes of each value that its
@@ -111,58 +123,6 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         self
     }
 
-    /// The bytes to keep beside the columns, where the struct does not encode to them.
-    fn raw<'v>(
-        &self,
-        rows: &Rows<'_>,
-        row: &T,
-        key: &[u8],
-        value: &'v [u8],
-    ) -> Result<Option<&'v [u8]>, MappingError> {
-        let (key_again, value_again) = (self.encode)(rows, row)?;
-        if key_again != key {
-            return Err(not_canonical("key", key, &key_again));
-        }
-        if value_again == value {
-            Ok(None)
-        } else if self.raw.is_some() {
-            Ok(Some(value))
-        } else {
-            Err(not_canonical("value", value, &value_again))
-        }
-    }
-
-    fn insert(&self, rows: &Rows<'_>, columns: &[(&str, &dyn ToSql)]) -> Result<(), MappingError> {
-        let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES (?{})",
-            quote(&self.table.name),
-            names.join(", "),
-            ", ?".repeat(names.len().saturating_sub(1)),
-        );
-        let values = params_from_iter(columns.iter().map(|(_, value)| value));
-        match rows.execute_raw(&sql, values) {
-            Ok(_) => Ok(()),
-            Err(error) if orphan::is_one(&error) => {
-                Err(orphan::reason(rows, &self.table.name, columns)?.into())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// All columns of the table but the one that keeps bytes, which is none of the struct's and may be
-    /// refused by it.
-    fn columns(&self, rows: &Rows<'_>) -> Result<Vec<String>, MappingError> {
-        let mut columns: Vec<String> = Vec::new();
-        let names = "SELECT name FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid";
-        rows.query_each(names, [&self.table.name], |row| {
-            columns.push(row.get(0)?);
-            Ok(())
-        })?;
-        columns.retain(|name| self.raw.as_ref().is_none_or(|raw| !raw.eq_ignore_ascii_case(name)));
-        Ok(columns)
-    }
-
     /// `columns` are the row's first.
     fn pair(
         &self,
@@ -171,8 +131,12 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         columns: &[String],
         visit: &mut Visit<'_>,
     ) -> Result<(), MappingError> {
-        let read = serde_rusqlite::from_row_with_columns::<T>(row, columns)
-            .map_err(|error| self.unread(error))?;
+        let values = (0..columns.len()).map(|at| row.get_ref(at));
+        let values = values.collect::<rusqlite::Result<Vec<ValueRef<'_>>>>()?;
+        let read = from_row::<T>(columns, &values).map_err(|unfit| {
+            let table = &self.table.name;
+            format!("a row of '{table}' does not read back as its struct: {unfit}")
+        })?;
         let (key, value) = (self.encode)(rows, &read)?;
         let raw: Option<Vec<u8>> = match &self.raw {
             Some(_) => row.get(columns.len())?,
@@ -190,27 +154,12 @@ impl<T: Serialize + DeserializeOwned + 'static> Typed<T> {
         visit(&key, &raw)
     }
 
-    /// serde's own text quotes the value.
-    fn unread(&self, error: serde_rusqlite::Error) -> MappingError {
-        use serde_rusqlite::Error;
-        let column = match error {
-            Error::Rusqlite(error) => return error.into(),
-            Error::Deserialization { column: Some(column), .. } => format!("column '{column}'"),
-            Error::Deserialization { column: None, message }
-                if message.starts_with("missing field") =>
-            {
-                message
-            }
-            Error::Deserialization { column: None, .. }
-            | Error::Unsupported(_)
-            | Error::ValueTooLarge(_)
-            | Error::Serialization(_)
-            | Error::ColumnNamesNotAvailable => "a column".to_owned(),
-        };
-        MappingError::Refused(format!(
-            "a row of '{}' does not read back as its struct: {column}",
-            self.table.name
-        ))
+    /// Reads rows for [`Typed::pair`].
+    fn select(&self, columns: &[String]) -> String {
+        let names: Vec<String> = columns.iter().chain(&self.raw).map(|name| quote(name)).collect();
+        // A table that is gone has no columns, and SQLite says so.
+        let names = if names.is_empty() { "*".to_owned() } else { names.join(", ") };
+        format!("SELECT {names} FROM {}", quote(&self.table.name))
     }
 }
 
@@ -223,29 +172,37 @@ impl<T: Serialize + DeserializeOwned + 'static> Mapping for Typed<T> {
         vec![self.table.clone()]
     }
 
+    fn try_out(&self, rows: &Rows<'_>) -> Result<(), MappingError> {
+        let layout = Layout::look(rows, &self.table.name)?;
+        if layout.columns(None).is_empty() {
+            return Ok(());
+        }
+        let refusals = fields::<T>().map(|fields| layout.refusals(&fields, self.raw.as_deref()));
+        match refusals.unwrap_or_default() {
+            none if none.is_empty() => Ok(()),
+            refusals => Err(refusals.join("; ").into()),
+        }
+    }
+
     fn write(&self, rows: &Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), MappingError> {
-        let row = (self.decode)(rows, key, value)?;
-        let raw = self.raw(rows, &row, key, value)?;
-        let fields = serde_rusqlite::to_params_named(&row).map_err(unfit)?;
-        let mut columns: Vec<(&str, &dyn ToSql)> = Vec::with_capacity(fields.len() + 1);
-        for (name, value) in fields.iter() {
-            columns.push((name.trim_start_matches(':'), value.as_ref()));
-        }
-        if let Some(column) = &self.raw {
-            if columns.iter().any(|(name, _)| name.eq_ignore_ascii_case(column)) {
-                return Err(format!("'{column}' is a field and can't keep its bytes, too").into());
-            }
-            columns.push((column, &raw));
-        }
-        self.insert(rows, &columns)
+        Writer::new(self, rows)?.write(key, value)
+    }
+
+    fn write_many(
+        &self,
+        rows: &Rows<'_>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<(), (usize, MappingError)> {
+        let mut writer = Writer::new(self, rows).map_err(|error| (0, error))?;
+        let mut pairs = pairs.iter().enumerate();
+        pairs.try_for_each(|(at, (key, value))| {
+            writer.write(key, value).map_err(|error| (at, error))
+        })
     }
 
     fn read_back(&self, rows: &Rows<'_>, visit: &mut Visit<'_>) -> Result<(), MappingError> {
-        let columns = self.columns(rows)?;
-        let names: Vec<String> = columns.iter().chain(&self.raw).map(|name| quote(name)).collect();
-        // A table that is gone has no columns, and SQLite says so.
-        let names = if names.is_empty() { "*".to_owned() } else { names.join(", ") };
-        let select = format!("SELECT {names} FROM {}", quote(&self.table.name));
+        let columns = Layout::look(rows, &self.table.name)?.columns(self.raw.as_deref());
+        let select = self.select(&columns);
         rows.query_each(&select, [], |row| self.pair(rows, row, &columns, visit))
     }
 }
@@ -257,24 +214,6 @@ impl<T> std::fmt::Debug for Typed<T> {
             .field("raw", &self.raw)
             .finish_non_exhaustive()
     }
-}
-
-fn unfit(error: serde_rusqlite::Error) -> MappingError {
-    use serde_rusqlite::Error;
-    MappingError::Refused(match error {
-        // Its text ends with the value.
-        Error::ValueTooLarge(_) => "a number is too large for a column".to_owned(),
-        other => format!("a field fits no column: {other}"),
-    })
-}
-
-fn not_canonical(what: &str, found: &[u8], again: &[u8]) -> MappingError {
-    let at = found.iter().zip(again).take_while(|(a, b)| a == b).count();
-    MappingError::Refused(format!(
-        "its {what} of {} bytes is not what its struct encodes to, which has {} bytes and differs from byte {at} on",
-        found.len(),
-        again.len()
-    ))
 }
 
 #[cfg(test)]

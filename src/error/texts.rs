@@ -117,6 +117,13 @@ samples! { causes, Cause,
         table: "accounts_first".into(),
         reason: "duplicate column name: key".into(),
     }],
+    Cause::Misfit { .. } => [Cause::Misfit {
+        name: "accounts".into(),
+        keyspace: "first".into(),
+        path: target(),
+        table: "account".into(),
+        reason: "column 'since' may not be NULL, has no default, and no field of the struct fills it".into(),
+    }],
     Cause::Index { .. } => [Cause::Index {
         path: target(),
         table: "accounts_first".into(),

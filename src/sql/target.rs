@@ -4,10 +4,10 @@ use super::connection::{self, StepError, engine, transact};
 use super::fence::{self, Schemas};
 use super::index;
 use super::record::{self, Row};
-use crate::copy::{MappingError, Table, quarantine_table, quote};
+use crate::copy::{MappingError, Rows, Table, quarantine_table, quote};
 use crate::disk;
-use crate::error::Cause;
-use crate::plan::JournalMode;
+use crate::error::{Cause, on_one_line};
+use crate::plan::{JournalMode, Keyspace};
 use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
 use crate::protocol::{RecordStage, Run};
 use rusqlite::Connection;
@@ -202,6 +202,48 @@ impl Target {
             Ok(filled)
         };
         Ok(self.peek(&read)?.unwrap_or_default())
+    }
+
+    /// Why what the plan's keyspaces become, each with its source, does not fit their tables, as far as
+    /// these can be made: tried in memory, beside the target's tables.
+    pub(crate) fn try_mappings<'a>(
+        &self,
+        keyspaces: &mut dyn Iterator<Item = (&'a str, &'a Keyspace)>,
+    ) -> Result<Vec<Cause>, Cause> {
+        let failed = || engine("stand in for", &self.path);
+        let empty = match self.peek(&|target| stand_in(target).map_err(failed()))? {
+            Some(empty) => empty,
+            None => Connection::open_in_memory().map_err(failed())?,
+        };
+        let mut causes = Vec::new();
+        for (source, keyspace) in keyspaces {
+            let tables = keyspace.mapping.tables();
+            for table in &tables {
+                // Why it can't be made is found apart.
+                let _ = index::or_nothing(&empty, || define(&empty, &self.path, table));
+            }
+            match keyspace.mapping.try_out(&Rows::new(&empty)) {
+                Err(MappingError::Refused(reason)) => causes.push(Cause::Misfit {
+                    name: source.to_owned(),
+                    keyspace: keyspace.name.clone(),
+                    path: self.path.clone(),
+                    table: tables.first().map_or_else(String::new, |table| table.name.clone()),
+                    reason: on_one_line(&reason),
+                }),
+                Err(MappingError::Engine(message)) => {
+                    return Err(Cause::Engine {
+                        engine: "SQLite",
+                        what: "stand in for",
+                        path: self.path.clone(),
+                        message,
+                        next: "look at the free memory and run this again",
+                    });
+                }
+                Err(MappingError::Cancelled) => return Err(Cause::Cancelled),
+                Ok(()) => {}
+            }
+        }
+        Ok(causes)
     }
 
     /// Makes the record, or its absence, durable: a commit that writes a page.

@@ -1,3 +1,5 @@
+mod values;
+
 use super::*;
 use crate::copy::codec::{from_json, to_json};
 use proptest::prelude::*;
@@ -74,7 +76,12 @@ fn write(
     mapping: &impl Mapping,
     (key, value): &Pair,
 ) -> Result<(), MappingError> {
-    mapping.write(&Rows::new(connection), key, value)
+    // A refused pair's row may be there, and is taken back by whoever asked for it.
+    connection.execute_batch("SAVEPOINT pair").unwrap();
+    let written = mapping.write(&Rows::new(connection), key, value);
+    let end = if written.is_ok() { "" } else { "ROLLBACK TO pair;" };
+    connection.execute_batch(&format!("{end} RELEASE pair")).unwrap();
+    written
 }
 
 fn read(connection: &Connection, mapping: &impl Mapping) -> Result<Vec<Pair>, MappingError> {
@@ -100,7 +107,7 @@ fn refusal<V: std::fmt::Debug>(result: Result<V, MappingError>) -> String {
 prop_compose! {
     fn any_row()(
         (id, signed, small, flag) in (0..=i64::MAX.unsigned_abs(), any::<i64>(), any::<i8>(), any::<bool>()),
-        // SQLite has no negative zero, and NaN is its NULL.
+        // A REAL column has no negative zero, and NaN is its NULL.
         rate in any::<i32>().prop_map(|rate| f64::from(rate) / 8.0),
         (name, letter, bytes) in (any::<String>(), any::<char>(), any::<Vec<u8>>()),
         kind in prop_oneof![Just(Kind::Read), Just(Kind::Write)],
@@ -128,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn i2_a_value_that_does_not_come_back_is_refused_before_its_row_is_written() {
+fn i2_a_value_that_does_not_come_back_is_refused_and_what_differs_is_told() {
     let mapping = all();
     let connection = database(&mapping);
     let (key, value) = pair(&one());
@@ -147,7 +154,6 @@ fn i2_a_value_that_does_not_come_back_is_refused_before_its_row_is_written() {
         let reason = refusal(write(&connection, &mapping, &other_key));
         assert!(reason.starts_with("its key of 8 bytes is not what"), "{reason}");
     }
-    assert_eq!(read(&connection, &all()).unwrap(), []);
 }
 
 #[test]
@@ -159,16 +165,6 @@ fn a_column_does_not_keep_bytes_and_a_field() {
         refusal(write(&connection, &mapping, &pair(&some))),
         "'Note' is a field and can't keep its bytes, too"
     );
-}
-
-/// Negative zero and NaN have no place in SQLite; JSON has none for NaN.
-#[test]
-fn i2_a_number_that_sqlite_changes_does_not_pass_for_the_same() {
-    let mapping = all();
-    let connection = database(&mapping);
-    let stored = pair(&All { rate: -0.0, ..one() });
-    write(&connection, &mapping, &stored).unwrap();
-    assert_ne!(read(&connection, &mapping).unwrap(), [stored]);
 }
 
 #[test]
@@ -220,7 +216,7 @@ fn a_row_that_is_no_struct_is_refused_by_its_column_and_not_by_its_content() {
     connection.execute(r#"UPDATE "all" SET kind = 'secret'"#, []).unwrap();
     assert_eq!(
         refusal(read(&connection, &mapping)),
-        "a row of 'all' does not read back as its struct: column 'kind'"
+        "a row of 'all' does not read back as its struct: column 'kind': it holds a text that names no variant"
     );
 }
 
@@ -251,15 +247,16 @@ fn what_fits_no_column_is_refused_with_the_reason() {
         let pair = (Vec::new(), json.as_bytes().to_vec());
         refusal(write(&connection, &nested, &pair))
     };
-    let reason = refused(r#"{"id":1,"list":["secret"]}"#);
-    assert!(
-        reason.starts_with("a field fits no column: ") && !reason.contains("secret"),
-        "{reason}"
-    );
-    assert_eq!(
-        refused(r#"{"id":18446744073709551615,"list":[]}"#),
-        "a number is too large for a column"
-    );
+    for (json, words) in [
+        (r#"{"id":1,"list":["secret"]}"#, "its field 'list' fits no column: it is a list of"),
+        (
+            r#"{"id":18446744073709551615,"list":[]}"#,
+            "its field 'id' fits no column: it is an integer",
+        ),
+    ] {
+        let reason = refused(json);
+        assert!(reason.starts_with(words) && !reason.contains("secret"), "{reason}");
+    }
 }
 
 #[test]
@@ -275,7 +272,7 @@ fn a_column_that_is_missing_is_the_mapping_s_fault() {
     assert!(reason.contains("has no column named signed"), "{reason}");
     connection.execute(r#"INSERT INTO "all" VALUES (1)"#, []).unwrap();
     let reason = refusal(read(&connection, &mapping));
-    assert!(reason.ends_with("missing field `signed`"), "{reason}");
+    assert!(reason.ends_with("no column is named as its field 'signed'"), "{reason}");
 }
 
 #[test]
