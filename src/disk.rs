@@ -343,24 +343,6 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), Cause> {
     folder.remove_folder(name)
 }
 
-/// Removes a folder with all that is in it, following no link that somebody puts in its way. When it
-/// fails, or is killed, a part may be left.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), Cause> {
-    fn empty(folder: &Folder) -> Result<(), Cause> {
-        for name in folder.names()? {
-            if folder.metadata(&name)?.is_some_and(|metadata| metadata.is_dir()) {
-                empty(&folder.folder(&name)?)?;
-                folder.remove_folder(&name)?;
-            } else {
-                folder.remove_file(&name)?;
-            }
-        }
-        Ok(())
-    }
-    empty(&Folder::open(path)?)?;
-    remove_folder(path)
-}
-
 /// What is read at once of a file that may be longer: all that cutover's own files hold, mostly.
 const READ_BYTES: usize = 4096;
 
@@ -584,8 +566,6 @@ mod tests {
         sync_folder(&at("c")).unwrap_err();
         sync_tree(&at("c")).unwrap_err();
         tree_bytes(&at("c")).unwrap_err();
-        remove_tree(&at("c")).unwrap_err();
-        remove_tree(&at("way/below")).unwrap_err();
         remove_folder(&at("way/below")).unwrap_err();
         remove_file(&at("way/file")).unwrap_err();
         rename_over(&at("way/file"), &at("way/moved")).unwrap_err();
@@ -593,13 +573,12 @@ mod tests {
         assert_eq!(fs::read(at("a")).unwrap(), b"ours", "the link itself was replaced");
         remove_file(&at("b")).unwrap();
         assert!(fs::symlink_metadata(at("b")).is_err(), "the link itself was removed");
-        // A tree with links in it goes without what they lead to.
+        // A tree with links in it is looked at without what they lead to.
         fs::create_dir_all(at("tree/below")).unwrap();
         link("../victim", "tree/link");
         link("../../victim/file", "tree/below/link");
         assert!(tree_bytes(&at("tree")).unwrap() < 4096);
         sync_tree(&at("tree")).unwrap();
-        remove_tree(&at("tree")).unwrap();
         assert_eq!(fs::read(victim.join("file")).unwrap(), b"the victim's");
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 2);
     }

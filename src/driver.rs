@@ -5,13 +5,15 @@ use crate::copy::{Middle, Table, quarantine_table};
 use crate::disk;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
+use crate::handle::Freed;
 use crate::kv::{Look, Standing, Store};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target, try_places};
 use crate::protocol::{
-    Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, classify, next,
+    Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, Was, classify,
+    next,
 };
 use crate::sql::{Access, StepError, TargetLook, Throwaway};
 use crate::stores::Opened;
@@ -34,6 +36,8 @@ pub(crate) struct Driver {
     pub(crate) middles: Vec<Option<Middle>>,
     /// The retired stores whose second lock was set when they were opened; none where no store was.
     pub(crate) lifted: Option<BTreeSet<PathBuf>>,
+    /// What this session has freed.
+    pub(crate) freed: Vec<Freed>,
 }
 
 impl Driver {
@@ -41,7 +45,14 @@ impl Driver {
     pub(crate) fn new(plan: &Plan) -> Result<Self, Error> {
         let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
         let kept = places.sites.iter().map(|_| None).collect();
-        Ok(Self { places, kept, opened: None, middles: Vec::new(), lifted: None })
+        Ok(Self {
+            places,
+            kept,
+            opened: None,
+            middles: Vec::new(),
+            lifted: None,
+            freed: Vec::new(),
+        })
     }
 
     /// Looks at everything, and says which state it is.
@@ -165,6 +176,26 @@ impl Driver {
         let is_marker =
             |look: &Look| matches!(look.path, Standing::Marker(_) | Standing::Damaged(_));
         self.places.observe().is_ok_and(|seen| !seen.looks.iter().any(is_marker))
+    }
+
+    /// Frees the retired stores; [`Driver::freed`] says what was done to each.
+    pub(crate) fn reclaim(&mut self) -> Result<State, Error> {
+        self.freed.clear();
+        let state = self.drive(Intent::Reclaim, &mut ())?;
+        let seen = self.places.observe().map_err(|cause| stopped(true, "look", cause))?;
+        for (site, look) in self.places.sites.iter().zip(&seen.looks) {
+            let was = look.path.marker().map(|marker| marker.was);
+            let is_told = self.freed.iter().any(|freed| freed.source == site.name);
+            if was == Some(Was::Directory) && !is_told {
+                self.freed.push(Freed {
+                    source: site.name.clone(),
+                    retired: site.retired.clone(),
+                    stood: false,
+                    bytes: 0,
+                });
+            }
+        }
+        Ok(state)
     }
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.
@@ -329,10 +360,12 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::MountPoint { .. }
         | Cause::Scattered { .. }
         | Cause::RetiredChanged { .. }
+        | Cause::NotTheStores { .. }
         | Cause::NoExchange { .. }
         | Cause::ForeignLink { .. }
         | Cause::Overlap { .. }
         | Cause::KeyspaceUnmapped { .. }
+        | Cause::KeyspaceMissing { .. }
         | Cause::TargetFolderMissing(_)
         | Cause::NotADatabase { .. }
         | Cause::Table { .. }

@@ -215,6 +215,16 @@ pub enum Cause {
         /// The first differences.
         difference: String,
     },
+    /// A retired store's own files are deleted, and its folder stays, since something else is in it.
+    #[error("the retired store of source '{name}' is freed, and {} stays, with what is not the store's own: {}; move it away and run this again", .path.display(), shown_files(.rest))]
+    NotTheStores {
+        /// The source's name.
+        name: String,
+        /// The folder that stays.
+        path: PathBuf,
+        /// What is in it: paths below it, a folder with `/` at its end and without what is in it.
+        rest: Vec<String>,
+    },
     /// The file system can't exchange two names.
     #[error("the {filesystem} file system of {} can't exchange two names ({source}); move the stores to one that can (ext4, xfs, btrfs, tmpfs)", .path.display())]
     NoExchange {
@@ -253,6 +263,19 @@ pub enum Cause {
         name: String,
         /// The keyspace's name.
         keyspace: String,
+    },
+    /// The plan names a keyspace that the store does not have.
+    #[error(
+        "keyspace '{}' of source '{name}' is named in the plan, and its store has {}; correct the name, or say that the keyspace may be missing",
+        .keyspace.escape_debug(), keyspaces_listed(.found)
+    )]
+    KeyspaceMissing {
+        /// The source's name.
+        name: String,
+        /// The keyspace's name.
+        keyspace: String,
+        /// The keyspaces that the store has.
+        found: Vec<String>,
     },
     /// The target's folder is not there.
     #[error("the folder of the target {} is missing; create it, or mount the volume that it is on", .0.display())]
@@ -517,6 +540,27 @@ fn shown_first(first: &[RefusedPair], refused: u64) -> String {
         shown.push(format!("and {more} more"));
     }
     shown.join("; ")
+}
+
+/// Names that are told in a message; the others are counted.
+const NAMES_SHOWN: usize = 20;
+
+/// Names of files, on one line.
+pub(crate) fn shown_files(files: &[String]) -> String {
+    shown_names(files, |file| file.escape_debug().to_string()).join(", ")
+}
+
+fn shown_names(names: &[String], told: impl Fn(&String) -> String) -> Vec<String> {
+    let mut shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(told).collect();
+    if names.len() > NAMES_SHOWN {
+        shown.push(format!("{} more", names.len() - NAMES_SHOWN));
+    }
+    shown
+}
+
+fn keyspaces_listed(found: &[String]) -> String {
+    let shown = shown_names(found, |name| format!("'{}'", name.escape_debug()));
+    if shown.is_empty() { "no keyspace at all".to_owned() } else { shown.join(", ") }
 }
 
 fn listed(sources: &[(String, PathBuf)]) -> String {

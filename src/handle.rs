@@ -9,8 +9,10 @@ use crate::plan::Plan;
 use crate::protocol::record::Record;
 use crate::protocol::{Intent, State};
 use crate::verified::Verified;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 #[cfg(any(test, doctest))]
 mod edges;
@@ -136,6 +138,20 @@ pub enum Aborted {
 pub struct KvStores {
     stores: BTreeMap<String, fjall::Database>,
     rolled_back: bool,
+}
+
+/// What a reclaim did to a source's retired store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Freed {
+    /// The source's name.
+    pub source: String,
+    /// Where the retired store stood.
+    pub retired: PathBuf,
+    /// Whether it stood there; else nothing was freed.
+    pub stood: bool,
+    /// Bytes that the disk held for the files that were deleted.
+    pub bytes: u64,
 }
 
 /// An operator's words, where going on loses something. Each constructor names what is lost.
@@ -568,14 +584,23 @@ impl Handle<Tombstoned> {
         self.driver.verify(observer)
     }
 
-    /// Frees the retired bytes. The markers stay, and say so: the names are never free.
+    /// Frees the retired bytes: the engine's own files go, and the stores' folders, where nothing else is
+    /// in them. The markers stay, and say so: the names are never free. [`Handle::freed`] says what was
+    /// done.
     ///
     /// # Errors
     ///
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
     pub fn reclaim(self, _ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.drive(Intent::Reclaim, &mut ()))?;
+        let (driver, state) = self.drive(|driver| driver.reclaim())?;
         Ok(Self::new(driver, state))
+    }
+
+    /// What the reclaim that this handle comes from did to each source that had a store; empty before
+    /// one.
+    #[must_use]
+    pub fn freed(&self) -> &[Freed] {
+        &self.driver.freed
     }
 }
 

@@ -47,8 +47,8 @@ pub use copy::{Pair, Typed, codec, columns};
 pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
-    Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
-    discard_record, forget_record, kv, open, replace_target, sql, ticket,
+    Aborted, Committed, Found, Freed, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage,
+    Tombstoned, discard_record, forget_record, kv, open, replace_target, sql, ticket,
 };
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{

@@ -46,6 +46,8 @@ pub(crate) struct Source {
     /// Blob tables for the keyspaces that are not named.
     pub(crate) every_keyspace: bool,
     pub(crate) left_out: BTreeSet<String>,
+    /// Of the keyspaces that are named, those that the store need not have.
+    pub(crate) may_lack: BTreeSet<String>,
     /// So many of its pairs may go into quarantine.
     pub(crate) quarantine: u64,
 }
@@ -151,6 +153,7 @@ impl PlanBuilder {
             keyspaces: Vec::new(),
             every_keyspace: false,
             left_out: BTreeSet::new(),
+            may_lack: BTreeSet::new(),
             quarantine: 0,
         };
         self.sources.push(keyspaces(SourceBuilder { source }).source);
@@ -278,6 +281,16 @@ impl SourceBuilder {
         self
     }
 
+    /// Allows the store not to have a keyspace that is named, by [`SourceBuilder::table`],
+    /// [`SourceBuilder::blobs`] or [`SourceBuilder::leave_out`]. Without this a keyspace that is named and
+    /// not there is refused ([`Cause::KeyspaceMissing`]), for a name is mistyped sooner than a keyspace is
+    /// gone. The tables of one that may be missing, and is, are made and stay empty.
+    #[must_use]
+    pub fn keyspace_may_be_missing(mut self, keyspace: impl Into<String>) -> Self {
+        self.source.may_lack.insert(keyspace.into());
+        self
+    }
+
     /// Lets up to `pairs` pairs of this source, over all its keyspaces, be refused by their mappings:
     /// they go, as they are and with the reason, into the table `cutover_quarantine_PLAN` of the target
     /// instead. One more stops the run; without this the first does.
@@ -307,6 +320,20 @@ impl Source {
                 let own = Blobs::new(blob_table(&self.name, &keyspace.name));
                 keyspace.mapping.name() == own.name() && keyspace.mapping.tables() == own.tables()
             })
+    }
+
+    /// Refuses a keyspace that the plan names and the store, which has those `found`, does not have.
+    pub(crate) fn check_named(&self, found: &[String]) -> Result<(), Cause> {
+        let named = self.keyspaces.iter().map(|keyspace| &keyspace.name).chain(&self.left_out);
+        let mut missing =
+            named.filter(|name| !found.contains(*name) && !self.may_lack.contains(*name));
+        missing.next().map_or(Ok(()), |keyspace| {
+            Err(Cause::KeyspaceMissing {
+                name: self.name.clone(),
+                keyspace: keyspace.clone(),
+                found: found.to_vec(),
+            })
+        })
     }
 
     /// Where each of the store's keyspaces goes, in the order of copying: those that the plan names
@@ -363,6 +390,15 @@ fn check_keyspaces(source: &Source, tables: &mut BTreeSet<String>) -> Result<(),
             )));
         }
         check_tables(&source.name, keyspace, tables)?;
+    }
+    let is_named =
+        |name: &&String| names.contains(name.as_str()) || source.left_out.contains(*name);
+    if let Some(name) = source.may_lack.iter().find(|name| !is_named(name)) {
+        return Err(Cause::Plan(format!(
+            "source '{}' says that keyspace '{}' may be missing, and neither maps it nor leaves it out",
+            source.name,
+            name.escape_debug()
+        )));
     }
     Ok(())
 }
@@ -455,6 +491,12 @@ mod tests {
             (
                 Plan::builder("p").target("t").source("a", "a", |s| s.blobs("x").leave_out("x")),
                 "names keyspace 'x' twice",
+            ),
+            (
+                Plan::builder("p")
+                    .target("t")
+                    .source("a", "a", |s| s.blobs("x").keyspace_may_be_missing("y")),
+                "says that keyspace 'y' may be missing, and neither maps it nor leaves it out",
             ),
         ] {
             let text = refusal(builder);

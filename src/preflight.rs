@@ -117,6 +117,7 @@ fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), 
         let store = preflight(site)?;
         survey.needed_bytes += disk::tree_bytes(&site.path)?;
         found = store.keyspaces();
+        source.check_named(&found)?;
         if let Some(kept) = survey.stores.get_mut(at) {
             *kept = Some(store);
         }

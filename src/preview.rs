@@ -1,7 +1,7 @@
 //! The dry run: what a migration would do, and everything that it would be refused for.
 
-use crate::error::{Cause, Error};
-use crate::kv::{Look, Site, Standing, Store};
+use crate::error::{Cause, Error, shown_files};
+use crate::kv::{Look, Site, Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::{Keyspace, Plan};
@@ -28,6 +28,9 @@ pub struct Preview {
     pub target: String,
     /// What remains to be done, in order.
     pub steps: Vec<PreviewStep>,
+    /// What lies in the stores' folders and is not theirs, a sentence for each source: it goes along, and
+    /// is never deleted.
+    pub foreign: Vec<String>,
     /// The keyspaces, in the order of copying.
     pub keyspaces: Vec<PreviewKeyspace>,
     /// Bytes that the copy needs beside the target, estimated; none once it has begun.
@@ -85,6 +88,7 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
         plan: plan.name().to_owned(),
         target: plan.target().display().to_string(),
         steps: Vec::new(),
+        foreign: Vec::new(),
         keyspaces: Vec::new(),
         needed_bytes: None,
         available_bytes: None,
@@ -141,6 +145,7 @@ impl Preview {
         match state {
             State::Fresh => {
                 let survey = self.survey(places)?;
+                self.foreign = foreign(places, &survey);
                 self.steps = from_the_start(places, seen);
                 let expected = expected(&survey);
                 let keyspaces = survey.keyspaces;
@@ -238,6 +243,21 @@ impl From<&KeyspaceRecorded> for PreviewKeyspace {
             copied: recorded.done,
         }
     }
+}
+
+/// What is in the folders of the stores that could be opened, and not theirs.
+fn foreign(places: &Places, survey: &Survey) -> Vec<String> {
+    let opened = places.sites.iter().zip(&survey.stores).filter(|(_, store)| store.is_some());
+    let told = opened.filter_map(|(site, _)| {
+        let foreign = inventory::tree_at(&site.path).ok()?.foreign;
+        (!foreign.is_empty()).then(|| {
+            format!(
+                "in the folder of source '{}' lies what is not the store's own: {}; it goes along to {}, and reclaim leaves it there",
+                site.name, shown_files(&foreign), site.retired.display()
+            )
+        })
+    });
+    told.collect()
 }
 
 /// fjall's own estimate of all pairs; none where it has none.

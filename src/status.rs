@@ -1,9 +1,10 @@
 //! What is on disk, told without locks and without a change: for a person, or for a script.
 
 use crate::error::{Cause, Error};
-use crate::kv::{Site, Standing, held_by};
+use crate::kv::{Site, Standing, held_by, inventory};
 use crate::look::{Places, Seen};
 use crate::plan::Plan;
+use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
     Attempt, ClaimSeen, Contradiction, MigrationId, Stage, State, VersionFile, Was,
@@ -70,6 +71,12 @@ pub struct SourceStatus {
     pub id: Option<MigrationId>,
     /// The marker's attempt.
     pub attempt: Option<Attempt>,
+    /// What lies in the store's folder, open or retired, and is not the engine's own: paths below it, a
+    /// folder with `/` at its end and without what is in it. It stays when the store is freed.
+    pub foreign: Vec<String>,
+    /// How the retired store differs from what was sealed, or that it is gone: its files by their
+    /// lengths. None where it does not, and where there is nothing to compare it with.
+    pub retired_differs: Option<String>,
     /// The process that has the store open, so far as the system tells.
     pub in_use_by: Option<String>,
     /// Why something could not be read.
@@ -254,9 +261,34 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
         was: marker.map(|marker| marker.was),
         id: marker.map(|marker| marker.id),
         attempt: marker.map(|marker| marker.attempt),
+        foreign: store
+            // Whatever folder a wrong path names is not looked through.
+            .filter(|store| marker.is_some() || store.join("version").is_file())
+            .and_then(|store| inventory::tree_at(store).ok())
+            .map(|tree| tree.foreign)
+            .unwrap_or_default(),
+        retired_differs: marker.and_then(|marker| retired_differs(site, marker, retired)),
         in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
         detail: path.detail().or(retired.detail()).map(str::to_owned),
         ..SourceStatus::nothing(&site.name, &site.path)
+    }
+}
+
+/// A store that is being unsealed, freed or read may differ for an instant, like all that is told here.
+fn retired_differs(site: &Site, marker: &Marker, retired: &Standing) -> Option<String> {
+    if marker.was == Was::Nothing || marker.stage == Stage::Reclaimed {
+        return None;
+    }
+    match (retired, &marker.store) {
+        (Standing::Directory(_), Some(sealed)) => {
+            inventory::difference(&site.retired, sealed, false)
+                .unwrap_or_else(|cause| Some(cause.to_string()))
+        }
+        (Standing::Directory(_), None) => None,
+        (
+            Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
+            _,
+        ) => Some("it is gone".to_owned()),
     }
 }
 
@@ -341,6 +373,8 @@ impl SourceStatus {
             was: None,
             id: None,
             attempt: None,
+            foreign: Vec::new(),
+            retired_differs: None,
             in_use_by: None,
             detail: None,
         }

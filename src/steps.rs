@@ -4,6 +4,7 @@ use crate::disk;
 use crate::driver::Driver;
 use crate::error::Cause;
 use crate::fault;
+use crate::handle::Freed;
 use crate::hints::hints;
 use crate::kv::{MarkerText, Site, inventory, preflight};
 use crate::look::Seen;
@@ -51,7 +52,23 @@ impl Driver {
             Step::ReleaseVersion(source) => Ok(self.site(source)?.release_version()?),
             Step::DeleteRetired(source) => {
                 let own = self.places.own.get(source).and_then(Option::as_ref);
-                Ok(self.site(source)?.delete_retired(own)?)
+                let site = self.site(source)?;
+                let deleted = site.delete_retired(own)?;
+                self.freed.push(Freed {
+                    source: site.name.clone(),
+                    retired: site.retired.clone(),
+                    stood: true,
+                    bytes: deleted.bytes,
+                });
+                if deleted.rest.is_empty() {
+                    return Ok(());
+                }
+                let site = self.site(source)?;
+                Err(StepError::Failed(Cause::NotTheStores {
+                    name: site.name.clone(),
+                    path: site.retired.clone(),
+                    rest: deleted.rest,
+                }))
             }
             Step::Tidy(source) => Ok(self.site(source)?.tidy(claimed(seen))?),
             Step::BeginCopy(run) => self.begin_copy(run),

@@ -266,6 +266,9 @@ impl Driver {
             let store = self.open_retired(at)?;
             let found = store.as_ref().map(Store::keyspaces).unwrap_or_default();
             let source = self.places.plan.inner.sources.get(at);
+            if let (Some(_), Some(source)) = (&store, source) {
+                source.check_named(&found)?;
+            }
             let keyspaces = source.map(|source| source.resolve(&found)).transpose()?;
             opened.push(Opened { store, keyspaces: keyspaces.unwrap_or_default() });
         }

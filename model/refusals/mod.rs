@@ -2,6 +2,7 @@
 //! with nothing changed or created.
 
 pub mod disk_space;
+mod foreign;
 mod markers;
 mod parts;
 pub mod places;

@@ -1,6 +1,7 @@
 //! The fence of a source: its directory and a marker file exchange their names. The name is never
 //! free in between.
 
+use super::inventory::{self, Deleted};
 use super::lock::FileLock;
 use super::site::{Site, Standing};
 use super::store::Store;
@@ -123,16 +124,23 @@ impl Site {
         version::release(&self.retired)
     }
 
-    /// Deletes the retired store, whose marker must say that it may go. When it fails, a part of it
-    /// may be left.
-    pub(crate) fn delete_retired(&self, own: Option<&FileLock>) -> Result<(), Cause> {
+    /// Deletes the retired store's own files, whose marker must say that they may go, and its folder,
+    /// if nothing else is in it; durable when it returns. When it fails, a part of it may be left.
+    pub(crate) fn delete_retired(&self, own: Option<&FileLock>) -> Result<Deleted, Cause> {
         let changed = || Cause::ChangedUnderneath(self.retired.clone());
         let stage = Standing::at(&self.path)?.marker().map(|marker| marker.stage);
-        if stage != Some(Stage::Reclaimed) || !own.ok_or_else(changed)?.is_at(&self.retired)? {
+        let own = own.ok_or_else(changed)?;
+        if stage != Some(Stage::Reclaimed) || !own.is_at(&self.retired)? {
             return Err(changed());
         }
-        disk::remove_tree(&self.retired)?;
-        disk::sync_folder(self.folder())
+        let deleted = inventory::delete(own.file(), &self.retired)?;
+        if deleted.rest.is_empty() {
+            disk::remove_folder(&self.retired)?;
+        } else {
+            disk::sync_folder(&self.retired)?;
+        }
+        disk::sync_folder(self.folder())?;
+        Ok(deleted)
     }
 
     /// Removes what sealing and unsealing may leave over beside the source.

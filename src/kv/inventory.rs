@@ -3,6 +3,7 @@
 
 use super::store::Store;
 use crate::error::Cause;
+use crate::fault;
 use crate::protocol::marker::Inventory;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
@@ -36,6 +37,15 @@ pub(crate) struct Tree {
     pub(crate) versions: BTreeMap<String, u64>,
     /// The first that is not simply a part of the folder, and what it is instead.
     pub(crate) scattered: Option<(String, &'static str)>,
+}
+
+/// What was deleted of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    /// Bytes that the disk held for the files that were deleted.
+    pub(crate) bytes: u64,
+    /// What is left, as [`Tree::foreign`] has it.
+    pub(crate) rest: Vec<String>,
 }
 
 /// Whose a file is.
@@ -274,6 +284,71 @@ fn scattered(found: &Statx, kind: FileType, own_device: (u32, u32)) -> Option<&'
             is_mount_root(found).then_some("a mount of its own")
         }
         _ => Some("neither a file nor a folder"),
+    }
+}
+
+/// Deletes the engine's own files below the store's `folder`, which stands at `path`, and then those
+/// of its own folders that are empty, but not `folder` itself. It enters no mount and follows no
+/// link. Nothing of it is durable before the folders are synced, which the caller does; when it fails,
+/// or is killed, a part may be left.
+pub(crate) fn delete(folder: &impl AsFd, path: &Path) -> Result<Deleted, Cause> {
+    let mut deleted = Deleted::default();
+    let own = device(&look_at(folder, OsStr::new("")).map_err(Cause::io_rustix("look at", path))?);
+    deleted.visit(folder, path, &[], own)?;
+    deleted.rest.sort();
+    Ok(deleted)
+}
+
+impl Deleted {
+    fn visit(
+        &mut self,
+        folder: &impl AsFd,
+        path: &Path,
+        above: &[&str],
+        own_device: (u32, u32),
+    ) -> Result<(), Cause> {
+        for name in names(folder, path)? {
+            let place = path.join(OsStr::from_bytes(&name));
+            let found = match look_at(folder, OsStr::from_bytes(&name)) {
+                Err(Errno::NOENT) => continue,
+                found => found.map_err(Cause::io_rustix("look at", &place))?,
+            };
+            let lossy = String::from_utf8_lossy(&name);
+            let mut at = above.to_vec();
+            at.push(&lossy);
+            let kind = FileType::from_raw_mode(found.stx_mode.into());
+            let is_part = scattered(&found, kind, own_device).is_none();
+            let is_folder = kind == FileType::Directory;
+            let removed = if is_part && is_folder && is_own_folder(&at) {
+                let below = enter(folder, &name).map_err(Cause::io_rustix("open", &place))?;
+                let before = self.rest.len();
+                self.visit(&below, &place, &at, own_device)?;
+                if self.rest.len() > before {
+                    // What is left says itself where it is.
+                    continue;
+                }
+                rustix::fs::unlinkat(folder, name.as_slice(), AtFlags::REMOVEDIR)
+            } else if is_part && !is_folder && owner(&at) != Owner::Foreign {
+                // `st_blocks` counts 512 bytes whatever the file system's block is.
+                let held = found.stx_size.min(found.stx_blocks * 512);
+                let removed = rustix::fs::unlinkat(folder, name.as_slice(), AtFlags::empty());
+                self.bytes += if removed.is_ok() { held } else { 0 };
+                removed
+            } else {
+                self.rest.push(at.join("/") + if is_folder { "/" } else { "" });
+                continue;
+            };
+            match removed {
+                Err(Errno::NOENT) => {}
+                // Somebody has put something into it just now.
+                Err(Errno::NOTEMPTY) => self.rest.push(at.join("/") + "/"),
+                removed => removed
+                    .map_err(std::io::Error::from)
+                    .and_then(|()| fault::point("removed"))
+                    .map_err(Cause::io("remove", &place))?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -36,6 +36,8 @@ struct SourceInFile {
     tables: BTreeMap<String, String>,
     #[serde(default)]
     leave_out: Vec<String>,
+    #[serde(default)]
+    keyspaces_may_be_missing: Vec<String>,
     #[serde(default = "yes")]
     every_keyspace: bool,
     /// Pairs that may be refused.
@@ -105,6 +107,9 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
             }
             for keyspace in source.leave_out {
                 builder = builder.leave_out(keyspace);
+            }
+            for keyspace in source.keyspaces_may_be_missing {
+                builder = builder.keyspace_may_be_missing(keyspace);
             }
             if source.every_keyspace {
                 builder = builder.every_keyspace();

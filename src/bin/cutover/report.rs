@@ -3,8 +3,8 @@
 use crate::exit::{CHANGED_SINCE, CONTRADICTION, INTERRUPTED, REFUSED, Stop, VERIFICATION};
 use crate::progress::Shown;
 use cutover::{
-    Compared, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, Verified,
-    VerifiedKeyspace,
+    Compared, Freed, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status,
+    Verified, VerifiedKeyspace,
 };
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
@@ -180,10 +180,74 @@ fn standing(source: &SourceStatus) -> String {
         Some(marker),
         source.attempt.map(|attempt| format!("attempt {attempt}")),
         source.retired.as_ref().map(|retired| format!("retired store at {retired}{lock}")),
+        source.retired_differs.as_ref().map(|differs| {
+            let retired = format!("{}.retired", source.path);
+            let place = source.retired.as_ref().unwrap_or(&retired);
+            format!("the retired store at {place} is not what was sealed: {differs}")
+        }),
+        (!source.foreign.is_empty())
+            .then(|| format!("not the store's own: {}", shown(&source.foreign))),
         source.in_use_by.as_ref().map(|process| format!("in use by {process}")),
         source.detail.clone(),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Files that are named in a line; the others are counted.
+const FILES_SHOWN: usize = 20;
+
+/// Names of files on one line: nobody's cursor is moved by one.
+fn shown(files: &[String]) -> String {
+    let mut shown: Vec<String> =
+        files.iter().take(FILES_SHOWN).map(|file| file.escape_debug().to_string()).collect();
+    if files.len() > FILES_SHOWN {
+        shown.push(format!("and {} more", files.len() - FILES_SHOWN));
+    }
+    shown.join(", ")
+}
+
+/// What lies in the stores' folders and is not theirs: it goes along and is never deleted.
+pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
+    for source in &cutover::status(plan)?.sources {
+        if !source.foreign.is_empty() {
+            say(&format!(
+                "note: in the folder of source '{}' lies what is not the store's own: {}; it goes \
+                 along to {}.retired, and reclaim leaves it there",
+                source.name,
+                shown(&source.foreign),
+                source.path
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What differs from what was sealed.
+pub(crate) fn differing(plan: &Plan) -> Result<(), Stop> {
+    for source in &cutover::status(plan)?.sources {
+        if let Some(differs) = &source.retired_differs {
+            say(&format!(
+                "note: the retired store of source '{}' is not what was sealed: {differs}",
+                source.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What a reclaim did to each source.
+pub(crate) fn freed(freed: &[Freed]) {
+    for Freed { source, retired, stood, bytes, .. } in freed {
+        say(&if *stood {
+            format!("source '{source}': {bytes} bytes freed")
+        } else {
+            let retired = retired.display();
+            format!("source '{source}': nothing stood at {retired}, so nothing was freed")
+        });
+    }
+    if freed.is_empty() {
+        say("no source had a store, so nothing was freed");
+    }
 }
 
 fn of_target(status: &Status) -> String {
@@ -219,6 +283,9 @@ pub(crate) fn tell_preview(preview: &Preview) {
     say(&format!("plan '{}': {}", preview.plan, preview.state));
     for reason in &preview.refused {
         say(&format!("  refused: {reason}"));
+    }
+    for foreign in &preview.foreign {
+        say(&format!("  note: {foreign}"));
     }
     for keyspace in &preview.keyspaces {
         let count = match (keyspace.pairs, keyspace.bytes) {

@@ -15,6 +15,7 @@ use cutover::{
 pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Fresh(handle) => {
+            report::foreign(plan)?;
             approve(&whole(plan), yes)?;
             let mut shown = Shown::until_asked_to_stop();
             let migrating = handle.begin_observed(&mut shown)?;
@@ -202,6 +203,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
 pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
     match open_anyhow(plan, said)? {
         Found::RerunAllowed(handle) => {
+            report::differing(plan)?;
             approve(
                 "this gives every store back as it was sealed. Every write that was made in the \
                  SQL database since it went live is lost",
@@ -228,13 +230,16 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
 pub(crate) fn reclaim(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Tombstoned(handle) => {
+            report::foreign(plan)?;
             approve(
                 "this deletes the retired stores. No rerun and no way back to the KV stores is \
                  possible after it; the markers stay",
                 yes,
             )?;
-            drop(handle.reclaim(ticket::Reclaim::losing_the_way_back())?);
-            say("done: the retired bytes are freed");
+            let handle = handle.reclaim(ticket::Reclaim::losing_the_way_back())?;
+            report::freed(handle.freed());
+            let bytes: u64 = handle.freed().iter().map(|freed| freed.bytes).sum();
+            say(&format!("done: {bytes} bytes are freed"));
             Ok(())
         }
         Found::Fresh(_) => Err(not_live("Fresh", "nothing was retired")),
