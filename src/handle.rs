@@ -592,7 +592,7 @@ impl Handle<Tombstoned> {
     ///
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
     pub fn reclaim(self, _ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.reclaim())?;
+        let (driver, state) = self.drive(Driver::reclaim)?;
         Ok(Self::new(driver, state))
     }
 

@@ -63,7 +63,7 @@ enum Owner {
 /// temporary file (`.tmpAbC123`). `version.cutover` is ours.
 fn owner(path: &[&str]) -> Owner {
     match path {
-        [name] if name.strip_suffix(".jnl").is_some_and(is_number) => Owner::Lasting,
+        [name] if is_journal(name) => Owner::Lasting,
         ["lock" | "version" | "version.cutover"] => Owner::Passing,
         ["keyspaces", id, "current"] if is_number(id) => Owner::Lasting,
         ["keyspaces", id, "tables" | "blobs", file] if is_number(id) && is_number(file) => {
@@ -78,6 +78,11 @@ fn owner(path: &[&str]) -> Owner {
         }
         _ => Owner::Foreign,
     }
+}
+
+/// Whether the engine's own file at `path` is a journal.
+pub(crate) fn is_journal(path: &str) -> bool {
+    path.strip_suffix(".jnl").is_some_and(is_number)
 }
 
 /// Whether the folder at `path` is the engine's own.
@@ -260,7 +265,7 @@ fn digest_journals(
 ) -> Result<String, Cause> {
     let mut digest = xxhash_rust::xxh3::Xxh3Default::new();
     let mut buffer = vec![0; READ_BYTES];
-    for name in files.keys().filter(|file| file.ends_with(".jnl")) {
+    for name in files.keys().filter(|file| is_journal(file)) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(folder, name.as_str(), flags, Mode::empty());
         let mut journal = File::from(opened.map_err(Cause::io_rustix("open", &path.join(name)))?);

@@ -264,7 +264,7 @@ fn check_whole(name: &str, path: &Path) -> Result<(), Cause> {
             ),
         })
     };
-    if !tree.lasting.keys().any(|file| file.ends_with(".jnl")) {
+    if !tree.lasting.keys().any(|file| inventory::is_journal(file)) {
         return lacks("it has no journal (a file 1.jnl or the like)".to_owned());
     }
     if !tree.lasting.contains_key("keyspaces/0/current") {
