@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod advice;
 mod looking;
 mod moving;
 mod pages;

@@ -18,7 +18,7 @@ use crate::protocol::{
 use crate::sql::{Access, StepError, TargetLook, Throwaway};
 use crate::stores::Opened;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More steps than any run of the protocol takes, so that a mistake can't loop for ever.
 const STEPS_MAX: usize = 100_000;
@@ -93,7 +93,7 @@ impl Driver {
         for _ in 0..STEPS_MAX {
             let looked = self.places.claim.lock().and_then(|()| self.places.observe());
             let seen = looked
-                .and_then(|seen| self.check_plain(&seen, intent).map(|()| seen))
+                .and_then(|seen| self.places.check_plain(&seen, intent).map(|()| seen))
                 .map_err(|cause| stopped(changed, "look", cause))?;
             let step = next(&seen.observation, intent, &session)
                 .map_err(|refusal| self.not_allowed(&seen, refusal, changed))?;
@@ -143,7 +143,11 @@ impl Driver {
             changed |= !matches!(step, Step::Confirm { .. } | Step::Verify);
             session.done(step);
         }
-        Err(stopped(changed, "come to an end", Cause::Plan("it took too many steps".to_owned())))
+        Err(stopped(
+            changed,
+            "come to an end",
+            Cause::Bug("the plan took too many steps".to_owned()),
+        ))
     }
 
     /// Seals every source as a new migration; on a failure those sealed are unsealed again.
@@ -295,21 +299,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Refuses to begin a copy into blob tables where the markers say that the plan has others:
-    /// before there is a record, nothing else would tell.
-    fn check_plain(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
-        let copies = matches!(intent, Intent::Prepare | Intent::Copy | Intent::Rerun)
-            && seen.record().is_none();
-        let mut markers = seen.looks.iter().filter_map(|look| look.path.marker());
-        if copies && self.places.plan.is_plain() && markers.any(|marker| !marker.plain) {
-            return Err(Cause::PlanChanged(
-                "the program that began it has tables of its own, and this plan has none"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
     fn not_allowed(&self, seen: &Seen, refusal: NotAllowed, changed: bool) -> Error {
         let cause = match refusal {
             NotAllowed::Contradiction(contradiction) => {
@@ -348,10 +337,15 @@ pub(crate) fn several(mut causes: Vec<Cause>) -> Cause {
 /// Whether a call that stopped here has changed anything. Some causes are found by looking.
 pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error {
     let found_by_looking = match cause {
-        Cause::Io { .. } | Cause::Engine { .. } | Cause::Several(_) | Cause::Cancelled => false,
+        Cause::Io { .. }
+        | Cause::Engine { .. }
+        | Cause::Several(_)
+        | Cause::Cancelled
+        | Cause::Bug(_) => false,
         Cause::Plan(_)
         | Cause::PlanChanged(_)
         | Cause::NotUtf8(_)
+        | Cause::MarkerMoved { .. }
         | Cause::SourceMissing { .. }
         | Cause::NotAStore { .. }
         | Cause::SourceBusy { .. }
@@ -373,6 +367,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Definition { .. }
         | Cause::Misfit { .. }
         | Cause::Index { .. }
+        | Cause::Claims { .. }
         | Cause::DiskFull { .. }
         | Cause::InTheWay(_)
         | Cause::PairRefused { .. }
@@ -395,12 +390,12 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
 
 pub(crate) fn new_id() -> Result<MigrationId, Cause> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Cause::Engine {
-        engine: "the system",
-        what: "draw random bytes for",
-        path: "the migration's id".into(),
-        message: error.to_string(),
-        next: "look at the system's log",
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let error = error.raw_os_error().map_or_else(
+            || std::io::Error::other(error.to_string()),
+            std::io::Error::from_raw_os_error,
+        );
+        Cause::io("draw random bytes from", Path::new("/dev/urandom"))(error)
     })?;
     Ok(MigrationId(u128::from_le_bytes(bytes)))
 }

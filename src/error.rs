@@ -4,6 +4,7 @@ use crate::protocol::{Contradiction, Place, State};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) mod advice;
 #[cfg(test)]
 mod texts;
 
@@ -106,7 +107,7 @@ pub struct RefusedPair {
 #[non_exhaustive]
 pub enum Cause {
     /// A file operation failed.
-    #[error("can't {what} {}: {source}; {}", .path.display(), io_advice(.source))]
+    #[error("can't {what} {}: {source}; {next}", .path.display())]
     Io {
         /// The operation.
         what: &'static str,
@@ -114,6 +115,8 @@ pub enum Cause {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+        /// What a person can do.
+        next: &'static str,
     },
     /// fjall or SQLite failed.
     #[error("{engine} failed to {what} {}: {message}; {next}", .path.display())]
@@ -132,6 +135,11 @@ pub enum Cause {
     /// The plan can't be used as it is written.
     #[error("the plan can't be used: {0}; change the plan")]
     Plan(String),
+    /// cutover itself made a mistake.
+    #[error(
+        "this is a mistake in cutover itself: {0}; report it, with this message and what `cutover status` says"
+    )]
+    Bug(String),
     /// The plan is not the one that the copy was begun with.
     #[error(
         "the plan has changed since the copy began: {0}; use the plan it was begun with, or abort first"
@@ -140,6 +148,14 @@ pub enum Cause {
     /// A path is not UTF-8, so a marker could not name it.
     #[error("the path {} is not UTF-8, and a marker must name it; use a path that is", .0.display())]
     NotUtf8(PathBuf),
+    /// A marker stands elsewhere than it was written.
+    #[error("the marker at {} was written at {}: its folder was moved or copied, and the paths in it are the old ones; name the sources and the SQL database by their new paths", .path.display(), .written_at.display())]
+    MarkerMoved {
+        /// Where it stands.
+        path: PathBuf,
+        /// Where it was written.
+        written_at: PathBuf,
+    },
     /// A source is not there.
     #[error("source '{name}' is missing at {}; correct the path, or declare that it may be missing", .path.display())]
     SourceMissing {
@@ -340,6 +356,14 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// The claim file of the target can't take one more plan.
+    #[error("the claim file {} can't be written: {reason}; give this plan another target", .path.display())]
+    Claims {
+        /// The claim file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// There is not enough space for the rows.
     #[error("the copy needs about {needed_bytes} bytes in {} and {available_bytes} are free; free some and run this again", .path.display())]
     DiskFull {
@@ -495,6 +519,13 @@ pub struct Failed<H> {
     pub handle: Option<H>,
 }
 
+impl<H> From<Error> for Failed<H> {
+    /// Without the handle: it is gone.
+    fn from(error: Error) -> Self {
+        Self { error, handle: None }
+    }
+}
+
 impl<H> From<Failed<H>> for Error {
     fn from(failed: Failed<H>) -> Self {
         failed.error
@@ -516,15 +547,18 @@ impl<H> std::fmt::Display for Failed<H> {
 impl Cause {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { what, path, source }
+        move |source| {
+            let next = advice::of_system(&source, &path);
+            Self::Io { what, path, source, next }
+        }
     }
 
     pub(crate) fn io_rustix(
         what: &'static str,
         path: &Path,
     ) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let path = path.to_owned();
-        move |errno| Self::Io { what, path, source: errno.into() }
+        let io = Self::io(what, path);
+        move |errno| io(errno.into())
     }
 }
 
@@ -567,46 +601,6 @@ fn listed(sources: &[(String, PathBuf)]) -> String {
     let sources =
         sources.iter().map(|(name, path)| format!("source '{name}' at {}", path.display()));
     sources.collect::<Vec<_>>().join(" and ")
-}
-
-/// What to do about an error of the system that an engine has met, if it is one that the engine's
-/// own files have no part in.
-pub(crate) fn io_advice_within(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            let files = matches!(
-                io.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-            );
-            return (io.raw_os_error().is_some() && !files).then(|| io_advice(io));
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn io_advice(error: &io::Error) -> &'static str {
-    use io::ErrorKind as Kind;
-    let kind = error.kind();
-    if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
-        "free some space and run this again"
-    } else if kind == Kind::PermissionDenied {
-        "run it as the user who owns the data and run this again"
-    } else if kind == Kind::OutOfMemory {
-        "give this program more memory and run this again"
-    } else if kind == Kind::ReadOnlyFilesystem {
-        "mount the file system for writing and run this again"
-    } else if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-        "find out who put a symbolic link there, remove it and run this again"
-    } else if kind == Kind::NotFound {
-        "look whether the path is right and its volume is mounted and run this again"
-    } else {
-        "look at the disk and the system's log and run this again"
-    }
 }
 
 /// The words that a contradiction is told in: the paths are the caller's.
@@ -760,6 +754,11 @@ impl Words<'_> {
             Contradiction::RecordElsewhere => (
                 format!("an unfinished migration of this plan is at {elsewhere}, and the plan says {target}"),
                 format!("use {elsewhere}; if it was copied, move one of the two away"),
+            ),
+            // The detail is where the folder was moved from.
+            Contradiction::TargetElsewhere if self.detail.is_some() => (
+                format!("the markers name the SQL database {elsewhere}, and the plan says {target}: their folder was moved or copied{detail}"),
+                "if it was copied, use the original; if it was moved and nothing is left at the old place, nothing more is lost than the SQL database: say that it is not at the old place any more (--target-lost), with every new path".to_owned(),
             ),
             Contradiction::TargetElsewhere => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}"),

@@ -18,33 +18,40 @@ use std::path::PathBuf;
 mod edges;
 
 mod sealed {
-    pub trait Stage {}
+    pub trait Stage {
+        /// Whether a handle of this type may stand for a state.
+        fn is(state: crate::protocol::State) -> bool;
+    }
 }
 
 /// The state of a [`Handle`]. Sealed: the five are all there are.
 pub trait Stage: sealed::Stage {}
 
 macro_rules! stages {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $state:pat,)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub enum $name {}
-        impl sealed::Stage for $name {}
+        impl sealed::Stage for $name {
+            fn is(state: State) -> bool {
+                matches!(state, $state)
+            }
+        }
         impl Stage for $name {}
     )*};
 }
 
 stages! {
     /// Every source is open and there is no record.
-    Fresh;
+    Fresh: State::Fresh,
     /// Sources are being sealed or copied, or unsealed again.
-    Migrating;
+    Migrating: State::Migrating { .. },
     /// The commit point has passed; tombstones are being set.
-    Committed;
+    Committed: State::Committed,
     /// The target is live and every source has its tombstone.
-    Tombstoned;
+    Tombstoned: State::Tombstoned,
     /// There are tombstones, and the SQL database is gone.
-    RerunAllowed;
+    RerunAllowed: State::RerunAllowed,
 }
 
 /// A plan in state `S`, and the locks that keep it there: nobody else who asks for them looks or
@@ -154,6 +161,20 @@ pub struct Freed {
     pub bytes: u64,
 }
 
+/// What is lost by going on without a SQL database that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {next}")]
+#[non_exhaustive]
+pub struct Loss {
+    /// When the database went live, RFC 3339, UTC: what was written to it since is lost. None where no
+    /// marker says that it ever was live.
+    pub since: Option<String>,
+    /// The same in words.
+    pub what: String,
+    /// What a person can do.
+    pub next: String,
+}
+
 /// An operator's words, where going on loses something. Each constructor names what is lost.
 pub mod ticket {
     /// To go back from a commit point that has passed.
@@ -252,11 +273,11 @@ pub fn open(plan: &Plan) -> Result<Found, Error> {
     let driver = Box::new(Driver::new(plan)?);
     let (state, _) = driver.look()?;
     Ok(match state {
-        State::Fresh => Found::Fresh(Handle::new(driver, state)),
-        State::Migrating { .. } => Found::Migrating(Handle::new(driver, state)),
-        State::Committed => Found::Committed(Handle::new(driver, state)),
-        State::Tombstoned => Found::Tombstoned(Handle::new(driver, state)),
-        State::RerunAllowed => Found::RerunAllowed(Handle::new(driver, state)),
+        State::Fresh => Found::Fresh(Handle::new(driver, state)?),
+        State::Migrating { .. } => Found::Migrating(Handle::new(driver, state)?),
+        State::Committed => Found::Committed(Handle::new(driver, state)?),
+        State::Tombstoned => Found::Tombstoned(Handle::new(driver, state)?),
+        State::RerunAllowed => Found::RerunAllowed(Handle::new(driver, state)?),
     })
 }
 
@@ -271,7 +292,7 @@ pub fn replace_target(plan: &Plan, _ticket: ticket::ReplaceTarget) -> Result<Fou
     let mut driver = Driver::new(plan)?;
     driver.replace_target()?;
     drop(driver);
-    open(plan)
+    open(plan).map_err(Error::part_way)
 }
 
 /// Goes on without the record of a SQL database that was live: somebody dropped its table
@@ -289,7 +310,7 @@ pub fn forget_record(plan: &Plan, _ticket: ticket::ForgetRecord) -> Result<Found
     let mut driver = Driver::new(plan)?;
     driver.forget_record()?;
     drop(driver);
-    open(plan)
+    open(plan).map_err(Error::part_way)
 }
 
 /// Removes from the plan's target an unfinished migration that the markers contradict: a copy of an
@@ -303,7 +324,7 @@ pub fn discard_record(plan: &Plan, _ticket: ticket::DiscardRecord) -> Result<Fou
     let mut driver = Driver::new(plan)?;
     driver.drive(Intent::Discard, &mut ())?;
     drop(driver);
-    open(plan)
+    open(plan).map_err(Error::part_way)
 }
 
 const USE_SQL: &str = "start with the SQL database";
@@ -330,7 +351,7 @@ pub fn kv(plan: &Plan) -> Result<KvStores, Error> {
         Found::Tombstoned(handle) => moved(&handle, USE_SQL),
         Found::RerunAllowed(handle) => moved(
             &handle,
-            "restore the SQL database; if it is lost, `cutover rerun` or `cutover restore-kv`",
+            "restore the SQL database, or, if it is lost, `cutover status` says what is possible",
         ),
     }
 }
@@ -362,11 +383,8 @@ pub fn sql(plan: &Plan, observer: &mut dyn Observer) -> Result<rusqlite::Connect
         Found::Committed(handle) => handle.finish_observed(observer)?,
         Found::Tombstoned(handle) => return Ok(handle.into_sql()?),
         Found::RerunAllowed(handle) => {
-            return Err(Error::NeedsApproval {
-                state: handle.state.name(),
-                why: "the SQL database is gone, and what was written to it since it went live is in no KV store".to_owned(),
-                next: "restore it from a backup; if it is lost, `cutover rerun` copies the retired stores once more".to_owned(),
-            });
+            let Loss { what, next, .. } = handle.loss()?;
+            return Err(Error::NeedsApproval { state: handle.state.name(), why: what, next });
         }
     };
     later(tombstoned.into_sql())
@@ -378,8 +396,14 @@ fn later<T, H>(result: Result<T, Failed<H>>) -> Result<T, Error> {
 }
 
 impl<S: Stage> Handle<S> {
-    const fn new(driver: Box<Driver>, state: State) -> Self {
-        Self { driver, state, stage: PhantomData }
+    /// The one way to a handle: its type is that of the state.
+    fn new(driver: Box<Driver>, state: State) -> Result<Self, Error> {
+        if S::is(state) {
+            Ok(Self { driver, state, stage: PhantomData })
+        } else {
+            let cause = Cause::Bug(format!("the plan came to state {}", state.name()));
+            Err(Error::Interrupted { step: "go on", cause })
+        }
     }
 
     /// The state that was found.
@@ -430,7 +454,7 @@ impl Handle<Fresh> {
                 Ok(None) => {}
                 Err(cause) => {
                     drop(stores);
-                    let handle = Some(Self::new(driver, state));
+                    let handle = Some(Self::new(driver, state)?);
                     return Err(Failed { error: Error::Refused(cause), handle });
                 }
             }
@@ -458,7 +482,7 @@ impl Handle<Fresh> {
         observer: &mut dyn Observer,
     ) -> Result<Handle<Migrating>, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.begin(observer))?;
-        Ok(Handle::new(driver, state))
+        Ok(Handle::new(driver, state)?)
     }
 }
 
@@ -490,7 +514,7 @@ impl Handle<Migrating> {
     /// As [`Handle::run`].
     pub fn prepare(self, observer: &mut dyn Observer) -> Result<Self, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.drive(Intent::Prepare, observer))?;
-        Ok(Self::new(driver, state))
+        Ok(Self::new(driver, state)?)
     }
 
     /// Seals what is still open, copies what is missing, re-reads the target, and commits. A kill
@@ -503,7 +527,7 @@ impl Handle<Migrating> {
     /// commit may have been done.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Handle<Committed>, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.drive(Intent::Copy, observer))?;
-        Ok(Handle::new(driver, state))
+        Ok(Handle::new(driver, state)?)
     }
 
     /// Goes back to where the attempt began: what it created in the target is removed, and, unless
@@ -514,7 +538,7 @@ impl Handle<Migrating> {
     /// [`Error::Interrupted`] when it stops part-way; opening again finds where.
     pub fn abort(self) -> Result<Aborted, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.drive(Intent::Abort, &mut ()))?;
-        Ok(Aborted::new(driver, state))
+        Ok(Aborted::new(driver, state)?)
     }
 }
 
@@ -539,7 +563,7 @@ impl Handle<Committed> {
         observer: &mut dyn Observer,
     ) -> Result<Handle<Tombstoned>, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.drive(Intent::Finish, observer))?;
-        Ok(Handle::new(driver, state))
+        Ok(Handle::new(driver, state)?)
     }
 
     /// Goes back from the commit point. Where a tombstone stands already it stays, and the state is
@@ -550,7 +574,7 @@ impl Handle<Committed> {
     /// [`Error::Interrupted`] when it stops part-way; opening again finds where.
     pub fn abort(self, _ticket: ticket::AbortCommitted) -> Result<Aborted, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.drive(Intent::AbortCommitted, &mut ()))?;
-        Ok(Aborted::new(driver, state))
+        Ok(Aborted::new(driver, state)?)
     }
 }
 
@@ -593,7 +617,7 @@ impl Handle<Tombstoned> {
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
     pub fn reclaim(self, _ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
         let (driver, state) = self.drive(Driver::reclaim)?;
-        Ok(Self::new(driver, state))
+        Ok(Self::new(driver, state)?)
     }
 
     /// What the reclaim that this handle comes from did to each source that had a store; empty before
@@ -605,6 +629,34 @@ impl Handle<Tombstoned> {
 }
 
 impl Handle<RerunAllowed> {
+    /// What is lost by going on without the SQL database that is gone, and what a person can do.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`].
+    pub fn loss(&self) -> Result<Loss, Error> {
+        let (_, seen) = self.driver.look()?;
+        let since = seen.live_since().map(str::to_owned);
+        let written = since.as_ref().map_or_else(
+            || "what was written to it, if it ever went live, is in no KV store".to_owned(),
+            |since| {
+                format!("what was written to it since it went live, at {since}, is in no KV store")
+            },
+        );
+        let rerun = if self.driver.places.allows(&seen, Intent::Rerun) {
+            "`cutover rerun` copies the retired stores once more"
+        } else if seen.is_restoring() {
+            "`cutover restore-kv` goes on with giving the stores back"
+        } else {
+            "the program that uses it must copy the retired stores once more, or `cutover restore-kv` gives them back"
+        };
+        Ok(Loss {
+            what: format!("the SQL database is gone, and {written}"),
+            since,
+            next: format!("restore it from a backup, or, if it is lost, {rerun}"),
+        })
+    }
+
     /// Begins to copy once more from the retired stores. An older SQL file that turns up later is
     /// known as stale.
     ///
@@ -613,7 +665,7 @@ impl Handle<RerunAllowed> {
     /// [`Error::Refused`] where a retired store is gone or the target can't be used.
     pub fn rerun(self, _ticket: ticket::Rerun) -> Result<Handle<Migrating>, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.rerun(&mut ()))?;
-        Ok(Handle::new(driver, state))
+        Ok(Handle::new(driver, state)?)
     }
 
     /// Gives the KV stores back as they were sealed. Once the first is open, only this can go on.
@@ -625,17 +677,16 @@ impl Handle<RerunAllowed> {
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
     pub fn restore_kv(self, _ticket: ticket::RestoreKv) -> Result<Handle<Fresh>, Failed<Self>> {
         let (driver, state) = self.drive(|driver| driver.restore(&mut ()))?;
-        Ok(Handle::new(driver, state))
+        Ok(Handle::new(driver, state)?)
     }
 }
 
 impl Aborted {
-    const fn new(driver: Box<Driver>, state: State) -> Self {
-        match state {
-            State::RerunAllowed => Self::RerunAllowed(Handle::new(driver, state)),
-            State::Fresh | State::Migrating { .. } | State::Committed | State::Tombstoned => {
-                Self::Fresh(Handle::new(driver, State::Fresh))
-            }
+    fn new(driver: Box<Driver>, state: State) -> Result<Self, Error> {
+        if state == State::RerunAllowed {
+            Handle::new(driver, state).map(Self::RerunAllowed)
+        } else {
+            Handle::new(driver, state).map(Self::Fresh)
         }
     }
 }

@@ -7,6 +7,7 @@ compile_error!("cutover needs Linux: its fence is renameat2 with RENAME_EXCHANGE
 #[cfg(all(doctest, feature = "typed"))]
 #[doc = include_str!("../docs/authors.md")]
 mod authors {}
+mod allowed;
 #[cfg(all(test, feature = "__faults"))]
 mod between;
 mod check;
@@ -47,8 +48,8 @@ pub use copy::{Pair, Typed, codec, columns};
 pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
-    Aborted, Committed, Found, Freed, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage,
-    Tombstoned, discard_record, forget_record, kv, open, replace_target, sql, ticket,
+    Aborted, Committed, Found, Freed, Fresh, Handle, KvStores, Loss, Migrating, RerunAllowed,
+    Stage, Tombstoned, discard_record, forget_record, kv, open, replace_target, sql, ticket,
 };
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{

@@ -9,7 +9,7 @@ use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
-    SourceSeen, State, TargetSeen, VersionFile, classify,
+    SourceSeen, Stage, State, TargetSeen, VersionFile, classify,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::path::{Path, PathBuf};
@@ -197,6 +197,23 @@ impl Places {
         }
     }
 
+    /// Where a marker stands at another path than it names for its own source, and this migration's
+    /// claim beside the plan's target: the folder that holds it all was moved, or copied.
+    fn moved(&self, seen: &Seen) -> Option<String> {
+        self.sites.iter().zip(&seen.looks).find_map(|(site, look)| {
+            let marker = look.path.marker()?;
+            let named = marker.sources.iter().find(|named| named.name == marker.source)?;
+            let claimed = seen.observation.claim == ClaimSeen::Id(marker.id);
+            (claimed && Path::new(&named.path) != site.path).then(|| {
+                format!(
+                    "the marker at {} was written at {}, and the claim of its migration is here too",
+                    site.path.display(),
+                    named.path
+                )
+            })
+        })
+    }
+
     fn tell(&self, seen: &Seen, contradiction: Contradiction) -> Contradicted {
         let look = |source: usize| seen.looks.get(source);
         let detail = match contradiction.place() {
@@ -224,7 +241,7 @@ impl Places {
                 | TargetLook::MainFileGone => None,
             },
             Place::Claim => seen.claim_detail.clone(),
-            Place::Elsewhere => None,
+            Place::Elsewhere => self.moved(seen),
         };
         // The one with a record, where there is one, is the one that is spoken of.
         let elsewhere = seen
@@ -262,6 +279,22 @@ impl Seen {
             || self.record().is_some()
     }
 
+    /// Since when the target may have been written, so far as it or the markers say. A marker is made
+    /// final once the target is live, and before it is handed out.
+    pub(crate) fn live_since(&self) -> Option<&str> {
+        if let Some(record) = self.record() {
+            return record.times.live.as_deref();
+        }
+        let markers = self.looks.iter().filter_map(|look| look.path.marker());
+        markers.filter(|marker| marker.stage == Stage::Final).map(|m| m.time.as_str()).min()
+    }
+
+    /// Whether the stores are being given back.
+    pub(crate) fn is_restoring(&self) -> bool {
+        let mut markers = self.looks.iter().filter_map(|look| look.path.marker());
+        markers.any(|marker| marker.stage == Stage::Restoring)
+    }
+
     /// The record, where there is one.
     pub(crate) fn record(&self) -> Option<&Record> {
         match &self.target {
@@ -275,22 +308,33 @@ impl Seen {
     }
 }
 
-/// An error of a look, told once more; I/O errors can't be cloned.
+/// An error of a look, once more; I/O errors can't be cloned.
 fn copy_of(cause: &Cause) -> Cause {
     match cause {
         Cause::NotADatabase { path, reason } => {
             Cause::NotADatabase { path: path.clone(), reason: reason.clone() }
         }
         Cause::TargetFolderMissing(path) => Cause::TargetFolderMissing(path.clone()),
+        Cause::NotUtf8(path) => Cause::NotUtf8(path.clone()),
+        Cause::DiskFull { path, needed_bytes, available_bytes } => Cause::DiskFull {
+            path: path.clone(),
+            needed_bytes: *needed_bytes,
+            available_bytes: *available_bytes,
+        },
         Cause::Engine { engine, what, path, message, next } => {
             Cause::Engine { engine, what, path: path.clone(), message: message.clone(), next }
         }
-        Cause::Io { what, path, source } => Cause::Io {
+        Cause::Io { what, path, source, next } => Cause::Io {
             what,
             path: path.clone(),
-            source: std::io::Error::new(source.kind(), source.to_string()),
+            source: source.raw_os_error().map_or_else(
+                || std::io::Error::new(source.kind(), source.to_string()),
+                std::io::Error::from_raw_os_error,
+            ),
+            next,
         },
-        other => Cause::Plan(other.to_string()),
+        // No look at a target finds another.
+        other => Cause::Bug(format!("a look at the target of the plan found: {other}")),
     }
 }
 

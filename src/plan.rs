@@ -4,7 +4,7 @@ use crate::check::Check;
 use crate::copy::{Blobs, Mapping};
 use crate::error::{Cause, Error};
 use crate::protocol::marker::{Hints, SOURCES_MAX};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl PlanBuilder {
     fn checked(self) -> Result<Plan, Cause> {
         check_name("plan", &self.name)?;
         let mut names = BTreeSet::new();
-        let mut tables = BTreeSet::new();
+        let mut tables = BTreeMap::new();
         for source in &self.sources {
             check_name("source", &source.name)?;
             if !names.insert(source.name.as_str()) {
@@ -340,7 +340,7 @@ impl Source {
     /// first, in its order, then the others by name.
     pub(crate) fn resolve(&self, found: &[String]) -> Result<Vec<Keyspace>, Cause> {
         let mut resolved = self.keyspaces.clone();
-        let mut tables = BTreeSet::new();
+        let mut tables = BTreeMap::new();
         check_keyspaces(self, &mut tables)?;
         let named: BTreeSet<&String> = self.keyspaces.iter().map(|k| &k.name).collect();
         let mut others: Vec<&String> = found
@@ -368,7 +368,7 @@ impl Source {
 pub(crate) fn check_distinct<'a>(
     keyspaces: impl Iterator<Item = (&'a str, &'a Keyspace)>,
 ) -> Result<(), Cause> {
-    let mut tables = BTreeSet::new();
+    let mut tables = BTreeMap::new();
     for (source, keyspace) in keyspaces {
         check_tables(source, keyspace, &mut tables)?;
     }
@@ -379,7 +379,7 @@ fn blob_table(source: &str, keyspace: &str) -> String {
     format!("{source}_{keyspace}")
 }
 
-fn check_keyspaces(source: &Source, tables: &mut BTreeSet<String>) -> Result<(), Cause> {
+fn check_keyspaces(source: &Source, tables: &mut Taken) -> Result<(), Cause> {
     let mut names = BTreeSet::new();
     for keyspace in &source.keyspaces {
         if !names.insert(keyspace.name.as_str()) || source.left_out.contains(&keyspace.name) {
@@ -403,11 +403,11 @@ fn check_keyspaces(source: &Source, tables: &mut BTreeSet<String>) -> Result<(),
     Ok(())
 }
 
-fn check_tables(
-    source: &str,
-    keyspace: &Keyspace,
-    tables: &mut BTreeSet<String>,
-) -> Result<(), Cause> {
+/// The tables that keyspaces write, as SQLite tells their names apart; and the source, the keyspace and
+/// the table's name as it was given.
+type Taken = BTreeMap<String, [String; 3]>;
+
+fn check_tables(source: &str, keyspace: &Keyspace, tables: &mut Taken) -> Result<(), Cause> {
     for table in keyspace.mapping.tables() {
         let name = &table.name;
         let lower = name.to_ascii_lowercase();
@@ -421,11 +421,22 @@ fn check_tables(
                 name.escape_debug()
             )));
         }
-        if !tables.insert(lower) {
+        let own = [source.to_owned(), keyspace.name.clone(), name.clone()];
+        if let Some([other_source, other, taken]) = tables.insert(lower, own) {
+            let case = if taken == *name {
+                String::new()
+            } else {
+                format!(
+                    " as table '{}': SQLite takes upper and lower case for the same",
+                    taken.escape_debug()
+                )
+            };
             return Err(Cause::Plan(format!(
-                "keyspace '{}' of source '{source}' would write table '{}', which another keyspace writes",
+                "keyspace '{}' of source '{source}' would write table '{}', which keyspace '{}' of \
+                 source '{other_source}' writes{case}",
                 keyspace.name.escape_debug(),
-                name.escape_debug()
+                name.escape_debug(),
+                other.escape_debug(),
             )));
         }
     }
@@ -468,8 +479,9 @@ mod tests {
         };
         assert_eq!(
             refusal(two("a", "A_b")),
-            "the plan can't be used: keyspace 'C' of source 'A_b' would write table 'A_b_C', \
-             which another keyspace writes; change the plan"
+            "the plan can't be used: keyspace 'C' of source 'A_b' would write table 'A_b_C', which \
+             keyspace 'b_c' of source 'a' writes as table 'a_b_c': SQLite takes upper and lower case \
+             for the same; change the plan"
         );
         assert_eq!(
             refusal(two("a", "a")),
@@ -520,7 +532,10 @@ mod tests {
                 one("x\n", "cutover_\r", ""),
                 r"keyspace 'x\n' of source 'a' would write table 'cutover_\r'",
             ),
-            (again, r"keyspace 'y\n' of source 'b' would write table 't\r', which another"),
+            (
+                again,
+                r"keyspace 'y\n' of source 'b' would write table 't\r', which keyspace 'x\u{1b}' of",
+            ),
         ] {
             let text = refusal(builder);
             assert!(text.contains(reason), "{text}");

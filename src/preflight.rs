@@ -4,10 +4,12 @@
 use crate::copy::quarantine_table;
 use crate::disk;
 use crate::error::Cause;
-use crate::kv::{Held, Store, preflight, try_place};
+use crate::kv::{FileLock, Held, Site, Store, preflight, try_place};
 use crate::look::Places;
 use crate::plan::{Keyspace, check_distinct};
 use crate::protocol::record::KEYSPACES_MAX;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Bytes that the target needs besides its rows.
 pub(crate) const TARGET_BYTES_BESIDES: u64 = 256 * 1024;
@@ -55,6 +57,15 @@ pub(crate) fn try_places(
     places: &Places,
     refuse: &mut dyn FnMut(Cause) -> Result<(), Cause>,
 ) -> Result<(), Cause> {
+    // Two that look at one source at once have the same names to try: where the source is missing,
+    // nothing else keeps them apart yet.
+    let target = Some(places.target.folder()).filter(|folder| folder.is_dir());
+    let folders: BTreeSet<&Path> = places.sites.iter().map(Site::folder).chain(target).collect();
+    let alone = folders.into_iter().map(FileLock::wait).collect::<Result<Vec<_>, _>>();
+    let _alone = match alone {
+        Ok(alone) => alone,
+        Err(cause) => return refuse(cause),
+    };
     let mut held = Held::default();
     let mut collect = |tried: Result<Held, Cause>| match tried {
         Ok(more) => {

@@ -9,7 +9,7 @@ use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::protocol::{Stage, State, VersionFile};
 use crate::sql::{Access, Target};
-use crate::status::CONTRADICTION;
+use crate::status::{CONTRADICTION, UNKNOWN};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ pub struct PreviewKeyspace {
 /// fails while it is read.
 pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Error> {
     let mut preview = Preview {
-        state: CONTRADICTION,
+        state: UNKNOWN,
         plan: plan.name().to_owned(),
         target: plan.target().display().to_string(),
         steps: Vec::new(),
@@ -108,7 +108,9 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
         Ok(state) => preview.tell(state, &places, &seen, observer)?,
         Err(error) => {
             preview.refused.push(error.to_string());
-            if matches!(error, Error::Refused(_)) {
+            if matches!(error, Error::Contradiction(_)) {
+                preview.state = CONTRADICTION;
+            } else {
                 // No migration has begun: the target is only one of the things that may be wrong.
                 preview.survey(&places)?;
             }

@@ -1,13 +1,14 @@
 //! What is on disk, told without locks and without a change: for a person, or for a script.
 
 use crate::error::{Cause, Error};
+use crate::from_marker::plan_from_marker;
 use crate::kv::{Site, Standing, held_by, inventory};
 use crate::look::{Places, Seen};
 use crate::plan::Plan;
 use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
-    Attempt, ClaimSeen, Contradiction, MigrationId, Stage, State, VersionFile, Was,
+    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Stage, State, VersionFile, Was,
 };
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
@@ -24,15 +25,19 @@ const LOOKS_APART: Duration = Duration::from_millis(100);
 /// The word for facts that are no state.
 pub(crate) const CONTRADICTION: &str = "Contradiction";
 
+/// The word for places of which one can't be looked at, where no migration is known to have begun.
+pub(crate) const UNKNOWN: &str = "Unknown";
+
 /// What one look at a plan's places shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// `Fresh`, `Migrating`, `Committed`, `Tombstoned`, `RerunAllowed` or `Contradiction`.
+    /// `Fresh`, `Migrating`, `Committed`, `Tombstoned`, `RerunAllowed` or `Contradiction`; `Unknown` where
+    /// a place can't be looked at and no migration is known to have begun.
     pub state: &'static str,
     /// Whether it copies from the retired stores of a migration that was live once.
     pub rerun: bool,
-    /// What does not fit, or could not be looked at, where that is so.
+    /// What does not fit, is missing, or could not be looked at, where that is so.
     pub what: Option<String>,
     /// What a person can do about it.
     pub next: Option<String>,
@@ -42,6 +47,9 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// The target.
     pub target: TargetStatus,
+    /// Since when the SQL database may have been written: when it went live, RFC 3339, UTC. Once it is
+    /// gone, the markers say it; none where nothing says that it ever was live.
+    pub live_since: Option<String>,
     /// The process that works on the plan at this moment, so far as the system tells.
     pub worked_on_by: Option<String>,
     /// What can be done next.
@@ -158,7 +166,7 @@ pub struct Verb {
 pub fn status(plan: &Plan) -> Result<Status, Error> {
     let mut last = look(plan);
     for _ in 1..LOOKS_MAX {
-        if last.state != CONTRADICTION {
+        if last.has_state() {
             return Ok(last);
         }
         std::thread::sleep(LOOKS_APART);
@@ -169,7 +177,7 @@ pub fn status(plan: &Plan) -> Result<Status, Error> {
             return Ok(last);
         }
     }
-    if last.state == CONTRADICTION
+    if !last.has_state()
         && let Some(process) = &last.worked_on_by
     {
         // It moves from step to step between the parts of one look.
@@ -197,19 +205,28 @@ fn look(plan: &Plan) -> Status {
         plan: plan.name().to_owned(),
         sources: sources.map(|(site, look)| source(site, &look.path, &look.retired)).collect(),
         target: target(&places, &seen),
+        live_since: seen.live_since().map(str::to_owned),
         worked_on_by: worker(&places),
         can: Vec::new(),
     };
     match classified {
         Ok(state) => {
             status.state = state.name();
-            status.can = verbs(state, &seen);
+            status.can = verbs(state, &places, &seen);
+            if state == State::Fresh
+                && let Err(cause) = places.check_missing(&seen)
+            {
+                status.tell(&cause.to_string());
+            }
         }
         Err(Error::Contradiction(told)) => {
-            status.can = ways_out(told.contradiction);
+            status.can = ways_out(&places, &seen, told.contradiction);
             (status.what, status.next) = (Some(told.what), Some(told.next));
         }
-        Err(error) => status.tell(&error.to_string()),
+        Err(error) => {
+            status.state = UNKNOWN;
+            status.tell(&error.to_string());
+        }
     }
     status
 }
@@ -226,13 +243,14 @@ fn blind(plan: &Plan, cause: &Cause) -> Status {
         })
     });
     let mut status = Status {
-        state: CONTRADICTION,
+        state: UNKNOWN,
         rerun: false,
         what: None,
         next: None,
         plan: plan.name().to_owned(),
         sources: sources.collect(),
         target: TargetStatus::of(plan.target(), "unknown"),
+        live_since: None,
         worked_on_by: None,
         can: Vec::new(),
     };
@@ -319,41 +337,70 @@ fn worker(places: &Places) -> Option<String> {
     folders.map(std::path::PathBuf::as_path).chain([claim]).find_map(held_by)
 }
 
-fn verbs(state: State, seen: &Seen) -> Vec<Verb> {
-    let restoring = seen
-        .looks
-        .iter()
-        .any(|look| look.path.marker().is_some_and(|marker| marker.stage == Stage::Restoring));
-    let go_on: &[Verb] = if seen.record().is_some_and(Record::copied) {
-        &[Verb::FINALIZE]
-    } else {
-        &[Verb::RESUME, Verb::PREPARE]
+/// What the protocol, and the refusals before its first step, leave to be done, in the words that fit
+/// the state.
+fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
+    // Any id will do to ask.
+    let begin = Intent::Begin(MigrationId(0));
+    let asked = match state {
+        State::Fresh => vec![(begin, Verb::PLAN), (begin, Verb::MIGRATE), (begin, Verb::PREPARE)],
+        State::Migrating { rerun } => {
+            let mut asked = if seen.record().is_some_and(Record::copied) {
+                vec![(Intent::Copy, Verb::FINALIZE)]
+            } else {
+                vec![(Intent::Copy, Verb::RESUME), (Intent::Prepare, Verb::PREPARE)]
+            };
+            asked.push((Intent::Abort, if rerun { Verb::ABORT_RERUN } else { Verb::ABORT }));
+            asked
+        }
+        State::Committed => {
+            vec![(Intent::Finish, Verb::FINISH), (Intent::AbortCommitted, Verb::ABORT_COMMITTED)]
+        }
+        State::Tombstoned => vec![(Intent::Reclaim, Verb::RECLAIM)],
+        State::RerunAllowed => {
+            vec![(Intent::Rerun, Verb::RERUN), (Intent::RestoreKv, Verb::RESTORE)]
+        }
     };
-    match state {
-        State::Fresh => vec![Verb::PLAN, Verb::MIGRATE, Verb::PREPARE],
-        State::Migrating { rerun: false } => [go_on, &[Verb::ABORT]].concat(),
-        State::Migrating { rerun: true } => [go_on, &[Verb::ABORT_RERUN]].concat(),
-        State::Committed => vec![Verb::FINISH, Verb::ABORT_COMMITTED],
-        State::Tombstoned => vec![Verb::VERIFY, Verb::RECLAIM],
-        State::RerunAllowed if restoring => vec![Verb::RESTORE],
-        State::RerunAllowed => vec![Verb::RERUN, Verb::RESTORE],
-    }
+    let allowed = asked.into_iter().filter(|(intent, _)| places.allows(seen, *intent));
+    let allowed = allowed.map(|(_, verb)| verb);
+    // It reads and reports, whatever there is.
+    let verify = (state == State::Tombstoned).then_some(Verb::VERIFY);
+    verify.into_iter().chain(allowed).collect()
 }
 
-fn ways_out(contradiction: Contradiction) -> Vec<Verb> {
-    match contradiction {
-        Contradiction::OtherSources(_) => vec![Verb::ABORT, Verb::RESTORE],
-        Contradiction::ClaimMissing
-        | Contradiction::ClaimOfAnotherMigration
-        | Contradiction::TargetElsewhere => {
-            vec![Verb::RERUN_LOST, Verb::RESTORE_LOST, Verb::ABORT_LOST]
-        }
-        Contradiction::RecordGone => vec![Verb::RERUN_RECORDLESS, Verb::RESTORE_RECORDLESS],
-        _ => Vec::new(),
+/// The verbs that lead out of a contradiction, once an operator has said what it takes.
+fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<Verb> {
+    if let Contradiction::OtherSources(source) = contradiction {
+        // These work on the list of sources that the marker has.
+        let marked = places.sites.get(source).map(|site| plan_from_marker(&site.path));
+        let Some(Ok(marked)) = marked else { return Vec::new() };
+        let mut can = look(&marked).can;
+        can.retain(|verb| verb.verb.starts_with("abort") || verb.verb.starts_with("restore-kv"));
+        return can;
     }
+    if places.allows_discard(seen) {
+        return vec![Verb::DISCARD];
+    }
+    let Some((state, allows)) = places.replaced(seen) else { return Vec::new() };
+    let asked: &[(Intent, Verb)] = match state {
+        State::Migrating { .. } => &[(Intent::Abort, Verb::ABORT_LOST)],
+        State::RerunAllowed if contradiction == Contradiction::RecordGone => &[
+            (Intent::Rerun, Verb::RERUN_RECORDLESS),
+            (Intent::RestoreKv, Verb::RESTORE_RECORDLESS),
+        ],
+        State::RerunAllowed => {
+            &[(Intent::Rerun, Verb::RERUN_LOST), (Intent::RestoreKv, Verb::RESTORE_LOST)]
+        }
+        State::Fresh | State::Committed | State::Tombstoned => &[],
+    };
+    asked.iter().filter(|(intent, _)| allows(*intent)).map(|(_, verb)| *verb).collect()
 }
 
 impl Status {
+    fn has_state(&self) -> bool {
+        self.state != CONTRADICTION && self.state != UNKNOWN
+    }
+
     /// Every message of ours ends in what a person can do.
     fn tell(&mut self, message: &str) {
         let (what, next) = message.rsplit_once("; ").unwrap_or((message, "run this again"));
@@ -457,6 +504,10 @@ impl Verb {
     const RESTORE: Self = Self {
         verb: "restore-kv",
         does: "give the stores back as they were sealed; writes made in SQL are lost",
+    };
+    const DISCARD: Self = Self {
+        verb: "abort",
+        does: "remove what an unfinished migration left in the SQL file, and nothing else",
     };
     const RERUN_LOST: Self = Self {
         verb: "rerun --target-lost",

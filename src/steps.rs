@@ -193,7 +193,10 @@ impl Driver {
     }
 
     fn site(&self, source: usize) -> Result<&Site, Cause> {
-        self.places.sites.get(source).ok_or_else(|| Cause::Plan("a source is not in it".to_owned()))
+        self.places
+            .sites
+            .get(source)
+            .ok_or_else(|| Cause::Bug("the plan has no such source".to_owned()))
     }
 
     fn may_be_missing(&self, source: usize) -> bool {
@@ -230,14 +233,15 @@ impl Driver {
         ))
     }
 
-    /// The marker that replaces `found`: of this stage and attempt, and of this plan's places.
+    /// The marker that replaces `found`: of this stage and attempt, and of this plan's places. Its time
+    /// is when it came to its stage: an operator is told by it since when writes are lost.
     fn next_marker(&self, found: &Marker, stage: Stage, attempt: Attempt) -> Marker {
         Marker {
             stage,
             attempt,
             sources: self.places.named(),
             target: self.places.target.path.display().to_string(),
-            time: now(),
+            time: if stage == found.stage { found.time.clone() } else { now() },
             ..found.clone()
         }
     }
@@ -245,7 +249,7 @@ impl Driver {
     fn text(&self, marker: Marker) -> Result<MarkerText, Cause> {
         let bytes = marker
             .encode(&hints(&self.places, &marker))
-            .map_err(|error| Cause::Plan(format!("its marker can't be written: {error}")))?;
+            .map_err(|error| Cause::Plan(format!("a marker of it can't be written: {error}")))?;
         Ok(MarkerText { marker, bytes })
     }
 

@@ -451,13 +451,13 @@ fn draft(
     })
 }
 
-fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
+pub(crate) fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
     recorded.keyspace == keyspace.name
         && recorded.mapping == keyspace.mapping.name()
         && keyspace.mapping.tables().iter().map(|table| &table.name).eq(&recorded.tables)
 }
 
-fn changed_plan(record: &Record) -> Cause {
+pub(crate) fn changed_plan(record: &Record) -> Cause {
     let names: Vec<String> = record
         .keyspaces
         .iter()

@@ -123,7 +123,7 @@ fn a_target_that_is_another_user_s_is_refused_before_anything_is_sealed() {
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     placed.run_by = user.map(ToOwned::to_owned).to_vec();
     placed.command = command;
-    placed.is_refused(&["readonly database", "give this user the right to write it"]);
+    placed.is_refused(&["readonly database", "run this as the user who owns it"]);
     shell(&["chown", "65534:65534", utf8(&placed.target)]);
     placed.migrates();
 }
@@ -132,7 +132,7 @@ fn a_target_that_is_another_user_s_is_refused_before_anything_is_sealed() {
 fn a_target_on_a_read_only_mount_is_refused_before_anything_is_sealed() {
     for placed in [Placed::new(), Placed::with_database("delete"), Placed::with_database("wal")] {
         let mount = Mount::read_only(placed.folder());
-        placed.is_refused(&["Read-only file system", "mount the file system for writing"]);
+        placed.is_refused(&["Read-only file system", "mount its file system for writing"]);
         drop(mount);
         placed.migrates();
     }

@@ -1,10 +1,12 @@
 //! Mappings: how a pair becomes rows, and rows become the pair again.
 
+use crate::error::{Cause, advice};
 #[cfg(feature = "typed")]
 use rusqlite::CachedStatement;
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, Params, Row};
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 /// Turns the pairs of one keyspace into rows of one or more tables, and back.
 ///
@@ -223,7 +225,14 @@ impl From<String> for MappingError {
 pub struct Rows<'a> {
     connection: &'a Connection,
     /// What SQLite or the disk failed at.
-    failure: RefCell<Option<String>>,
+    failure: RefCell<Option<Failure>>,
+}
+
+/// An error of SQLite's, in words and with its code.
+#[derive(Clone, Debug)]
+struct Failure {
+    text: String,
+    code: Option<rusqlite::ffi::Error>,
 }
 
 impl<'a> Rows<'a> {
@@ -273,12 +282,24 @@ impl<'a> Rows<'a> {
 
     /// What SQLite or the disk failed at since these rows were handed out, whatever a mapping made of it.
     pub(super) fn failure(&self) -> Option<String> {
-        self.failure.borrow().clone()
+        self.failure.borrow().as_ref().map(|failure| failure.text.clone())
+    }
+
+    /// That SQLite failed to do `what`, with `message`.
+    pub(super) fn failed(&self, what: &'static str, message: String) -> Cause {
+        let path = PathBuf::from(self.connection.path().unwrap_or_default());
+        let code = self.failure.borrow().as_ref().and_then(|failure| failure.code);
+        let next = code.map_or(
+            "look at the disk's free space and the system's log and run this again",
+            |code| advice::of_code(code, &path),
+        );
+        Cause::Engine { engine: "SQLite", what, path, message, next }
     }
 
     fn note(&self, error: &rusqlite::Error) {
         if !is_refusal(error) {
-            self.failure.replace(Some(error.to_string()));
+            let (text, code) = (error.to_string(), error.sqlite_error().copied());
+            self.failure.replace(Some(Failure { text, code }));
         }
     }
 

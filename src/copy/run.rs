@@ -234,7 +234,7 @@ fn write_chunk(
             Some(quarantine) => quarantine.write(job, rows, &pairs),
             None => mapping.write_many(rows, &pairs).map(|()| Written::all(&pairs)),
         };
-        let written = written.map_err(|(at, error)| refused(job, key_at(at), error))?;
+        let written = written.map_err(|(at, error)| refused(job, rows, key_at(at), error))?;
         keyspace.quarantined += written.quarantined;
         if let Some(reason) = written.refused {
             for (key, value) in pairs.iter().take(written.pairs) {
@@ -271,7 +271,7 @@ pub(super) fn recorded(keyspace: &KeyspaceRecorded) -> Digest {
     Digest::recorded(keyspace).unwrap_or_default()
 }
 
-fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
+fn refused(job: &Job<'_>, rows: &Rows<'_>, key: &[u8], error: MappingError) -> Cause {
     match error {
         MappingError::Refused(reason) => Cause::PairRefused {
             name: job.source.to_owned(),
@@ -279,19 +279,7 @@ fn refused(job: &Job<'_>, key: &[u8], error: MappingError) -> Cause {
             key: shown(key),
             reason: on_one_line(&reason),
         },
-        MappingError::Engine(message) => Cause::Engine {
-            engine: "SQLite",
-            what: "write a row into a table of",
-            path: job
-                .keyspace
-                .mapping
-                .tables()
-                .first()
-                .map_or_else(String::new, |t| t.name.clone())
-                .into(),
-            message,
-            next: "look at the disk's free space and the system's log, and run this again",
-        },
+        MappingError::Engine(message) => rows.failed("write a row into", message),
         MappingError::Cancelled => Cause::Cancelled,
     }
 }

@@ -45,7 +45,7 @@ fn accounts() -> (String, PathBuf) {
 }
 
 fn system(errno: rustix::io::Errno, what: &'static str) -> Cause {
-    Cause::Io { what, path: target(), source: io::Error::from_raw_os_error(errno.raw_os_error()) }
+    Cause::io_rustix(what, &target())(errno)
 }
 
 samples! { causes, Cause,
@@ -58,6 +58,10 @@ samples! { causes, Cause,
         system(rustix::io::Errno::NOENT, "open"),
         system(rustix::io::Errno::LOOP, "open"),
         system(rustix::io::Errno::IO, "sync"),
+        system(rustix::io::Errno::MFILE, "open"),
+        system(rustix::io::Errno::NAMETOOLONG, "look at"),
+        system(rustix::io::Errno::NOTDIR, "look at"),
+        system(rustix::io::Errno::BUSY, "rename to"),
     ],
     Cause::Engine { .. } => [Cause::Engine {
         engine: "SQLite",
@@ -67,8 +71,13 @@ samples! { causes, Cause,
         next: ADVICE,
     }],
     Cause::Plan(_) => [Cause::Plan("two sources are named 'accounts'".into())],
+    Cause::Bug(_) => [Cause::Bug("the plan took too many steps".into())],
     Cause::PlanChanged(_) => [Cause::PlanChanged("the record has accounts/first as blobs into a".into())],
     Cause::NotUtf8(_) => [Cause::NotUtf8(path("accounts"))],
+    Cause::MarkerMoved { .. } => [Cause::MarkerMoved {
+        path: path("accounts"),
+        written_at: PathBuf::from("/old/accounts"),
+    }],
     Cause::SourceMissing { .. } => [Cause::SourceMissing { name: "accounts".into(), path: path("acounts") }],
     Cause::NotAStore { .. } => [Cause::NotAStore {
         name: "accounts".into(),
@@ -133,6 +142,10 @@ samples! { causes, Cause,
         path: target(),
         table: "accounts_first".into(),
         reason: "no such column: x".into(),
+    }],
+    Cause::Claims { .. } => [Cause::Claims {
+        path: path("app.sqlite.cutover"),
+        reason: "it would be longer than 65536 bytes".into(),
     }],
     Cause::DiskFull { .. } => [Cause::DiskFull { path: path(""), needed_bytes: 2000, available_bytes: 1000 }],
     Cause::InTheWay(_) => [Cause::InTheWay(path("app.sqlite.rehearsal"))],
@@ -270,7 +283,8 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
         (name.to_owned(), path(name))
     };
     let elsewhere = path("old.sqlite");
-    let detail = Some("its checksum is wrong".to_owned());
+    let detail = (contradiction != Contradiction::TargetElsewhere)
+        .then(|| "its checksum is wrong".to_owned());
     let words =
         Words { source: &named, target: &target(), elsewhere: Some(&elsewhere), begun, detail };
     words.tell(contradiction)
@@ -327,6 +341,15 @@ fn all_texts() -> String {
     }
     let before = Contradiction::TwoStores(0);
     writeln!(text, "{before:?}, where nothing has begun: {}", tell(false, before)).unwrap();
+    let moved = Words {
+        source: &|_| accounts(),
+        target: &target(),
+        elsewhere: Some(&PathBuf::from("/old/app.sqlite")),
+        begun: true,
+        detail: Some("the marker at /data/accounts was written at /old/accounts".to_owned()),
+    };
+    let moved = moved.tell(Contradiction::TargetElsewhere);
+    writeln!(text, "{:?}, where the folder was moved: {moved}", moved.contradiction).unwrap();
     text += "\n# Markers\n\n";
     let stages = stages().into_iter().map(|stage| (stage, Was::Directory, true));
     let others = [(Stage::Sealed, Was::Nothing, true), (Stage::Sealed, Was::Directory, false)];

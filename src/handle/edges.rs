@@ -103,6 +103,7 @@ edges! {
     finish_observed "finish_observed(observer)"  takes Finish  [E0599 E0599 ok    E0599 E0599];
     into_sql        "into_sql()"                 takes UseSql  [E0599 E0599 E0599 ok    E0599];
     verify          "verify(observer)"           looks Nothing [E0599 E0599 E0599 ok    E0599];
+    loss            "loss()"                     looks Nothing [E0599 E0599 E0599 E0599 ok   ];
     reclaim         "reclaim(Reclaim::losing_the_way_back())"
                                                  takes Reclaim [E0599 E0599 E0599 ok    E0599];
     rerun           "rerun(Rerun::losing_writes_made_in_sql())"

@@ -6,6 +6,13 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A lock that is only ever held for a few file operations is waited for in steps of this.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// So many of them are far longer than the few operations take.
+const WAITS_MAX: usize = 500;
 
 /// An exclusive `flock`. On a store's own folder it follows the exchange, and does not collide with
 /// fjall's, which is on the file `lock` inside.
@@ -20,6 +27,17 @@ impl FileLock {
     pub(crate) fn take(path: &Path) -> Result<Self, Cause> {
         let lock = Self::try_new(path)?;
         lock.ok_or_else(|| Cause::Locked { path: path.to_owned(), holder: holder_of(path) })
+    }
+
+    /// Locks what stands at `path`, once nobody else does; or says who does not let go.
+    pub(crate) fn wait(path: &Path) -> Result<Self, Cause> {
+        for _ in 1..WAITS_MAX {
+            if let Some(lock) = Self::try_new(path)? {
+                return Ok(lock);
+            }
+            std::thread::sleep(WAIT);
+        }
+        Self::take(path)
     }
 
     /// Locks what stands at `path`; none where another holds it.

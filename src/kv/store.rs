@@ -1,7 +1,7 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
 use super::inventory;
-use crate::error::{Cause, io_advice_within};
+use crate::error::{Cause, advice};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -190,7 +190,7 @@ fn guarded<T>(
         Ok(Err(fjall::Error::Locked)) => Err(failed(LOCKED.to_owned(), "")),
         Ok(Err(error)) => Err(failed(
             error.to_string(),
-            io_advice_within(&error).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
+            advice::within(&error, path).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
         )),
         Err(_) => Err(failed(
             "it panicked".to_owned(),
@@ -219,7 +219,10 @@ fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
         Err(Cause::NotAStore {
             name: name.to_owned(),
             path: path.to_owned(),
-            reason: format!("{} does not belong in a store; move it away", entry.display()),
+            reason: format!(
+                "{} does not belong in a store; correct the path, or look what that is and keep it elsewhere",
+                entry.display()
+            ),
         })
     };
     let list = |folder: &Path| -> Result<Vec<fs::DirEntry>, Cause> {

@@ -119,7 +119,7 @@ pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
             "it has fjall's format {newer}, which is newer than this cutover; use a newer one"
         )),
         Some([]) => refuse(
-            "its version file is empty, as after a crash while it was created; restore it from a backup, or remove it if it never held anything".to_owned(),
+            "its version file is empty, as after a crash while it was created; restore it from a backup, or open it once with the program that it belongs to".to_owned(),
         ),
         Some(_) => refuse("its version file is not fjall's; correct the path".to_owned()),
         None => {
@@ -128,9 +128,9 @@ pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
                 .next()
                 .is_none();
             refuse(if empty {
-                "it is an empty folder; correct the path, or remove the folder".to_owned()
+                "it is an empty folder; correct the path, or mount the volume that belongs there".to_owned()
             } else {
-                "it has no version file; correct the path, or, if fjall was killed while it created it, remove it".to_owned()
+                "it has no version file; correct the path, or, if it is a store whose creation was interrupted, open it once with the program that it belongs to".to_owned()
             })
         }
     }

@@ -40,7 +40,7 @@ pub struct Marker {
     pub sources: Vec<SourceNamed>,
     /// The absolute path of the target, without secrets.
     pub target: String,
-    /// When it was written, RFC 3339, UTC.
+    /// When it came to its stage, RFC 3339, UTC.
     pub time: String,
     /// The store's own `version` file, where a directory stood here.
     #[serde(with = "hex_bytes")]
@@ -276,7 +276,6 @@ mod tests {
              {\"1.jnl\":120,\"keyspaces/0/current\":25,\"keyspaces/1/current\":25},\
              \"journals\":\"00000000000000000000000000000009\"}}\n\
              checksum xxh3-128 6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1\n"
-                .replace("6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1", text.trim_end().rsplit(' ').next().unwrap())
         );
     }
 

@@ -106,7 +106,12 @@ impl ClaimFile {
     /// The new file is locked before it gets its name, so that no other process can slip in. Its
     /// temporary name holds the migration's id, so that two that begin at once do not meet there.
     fn write(&mut self, claim: &Claim, id: MigrationId) -> Result<(), Cause> {
-        let text = claim.encode().map_err(|error| Cause::Plan(error.to_string()))?;
+        let text = claim.encode().map_err(|error| Cause::Claims {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        // Another one's temporary file is not locked at its very beginning.
+        let _alone = FileLock::wait(disk::parent(&self.path))?;
         self.remove_left_over()?;
         let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
@@ -129,7 +134,13 @@ impl ClaimFile {
         } else {
             let _ = disk::remove_file(&temporary);
         }
-        renamed
+        renamed.map_err(|cause| match cause {
+            // Of two that began at once this one came second.
+            Cause::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) }
+            }
+            other => other,
+        })
     }
 
     /// Removes what killed processes left of their temporary files: nobody has them locked.

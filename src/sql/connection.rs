@@ -1,6 +1,6 @@
 //! Connections and transactions: durable, stepped to their end, and closed after any error.
 
-use crate::error::Cause;
+use crate::error::{Cause, advice};
 use crate::fault;
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -30,27 +30,12 @@ impl From<Cause> for StepError {
 /// An SQLite error in our words.
 pub(crate) fn engine(what: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Cause + use<> {
     let path = path.to_owned();
-    move |error| {
-        let next = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "free some space and run this again",
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "end the program that has it open and run this again"
-            }
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-                "give this user the right to write it and its folder"
-            }
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-                "restore it from a backup, or correct the path"
-            }
-            Some(_) | None => "look at the disk and the system's log",
-        };
-        Cause::Engine {
-            engine: "SQLite",
-            what,
-            path: path.clone(),
-            message: error.to_string(),
-            next,
-        }
+    move |error| Cause::Engine {
+        engine: "SQLite",
+        what,
+        path: path.clone(),
+        message: error.to_string(),
+        next: advice::of_sqlite(&error, &path),
     }
 }
 

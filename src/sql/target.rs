@@ -6,7 +6,7 @@ use super::index;
 use super::record::{self, Row};
 use crate::copy::{MappingError, Rows, Table, quarantine_table, quote};
 use crate::disk;
-use crate::error::{Cause, on_one_line};
+use crate::error::{Cause, advice, on_one_line};
 use crate::plan::{JournalMode, Keyspace};
 use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
 use crate::protocol::{RecordStage, Run};
@@ -144,7 +144,7 @@ impl Target {
                 what: "read",
                 path: self.path.clone(),
                 message: error.to_string(),
-                next: "end what keeps it busy, or look at the disk, and run this again",
+                next: advice::of_sqlite(error, &self.path),
             },
         }
     }

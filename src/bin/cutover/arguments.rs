@@ -183,6 +183,6 @@ impl PlanArguments {
                 if self.may_be_missing.contains(name) { source.may_be_missing() } else { source }
             });
         }
-        Ok(plan.build()?)
+        plan.build().map_err(|error| Stop::usage(&error))
     }
 }

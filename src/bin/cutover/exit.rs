@@ -47,6 +47,13 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// A plan that can't be used as it was written down, whatever is on disk.
+    pub(crate) fn usage(error: &Error) -> Self {
+        Self::new(USAGE, error.to_string())
+    }
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         let code = match &error {
@@ -63,7 +70,6 @@ impl From<Error> for Stop {
                      on from here, `cutover prepare` up to the commit point, `cutover abort` goes back",
                 );
             }
-            Error::Refused(Cause::Plan(_)) => USAGE,
             Error::Refused(_) => REFUSED,
             Error::Contradiction(_) => CONTRADICTION,
             Error::NeedsApproval { .. } => NEEDS_APPROVAL,

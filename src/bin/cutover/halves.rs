@@ -4,7 +4,7 @@ use crate::ask::approve;
 use crate::exit::Stop;
 use crate::progress::Shown;
 use crate::report::say;
-use crate::verbs::{finish, listed, lost, run, settle};
+use crate::verbs::{finish, in_use, listed, lost, run, settle};
 use cutover::{Error, Found, Handle, Migrating, Plan, open};
 
 /// Does all that comes before the commit point, and says what to look at.
@@ -38,7 +38,7 @@ pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
         Found::Tombstoned(_) => Err(Stop::refused(
             "the SQL database is live, so there is nothing to prepare; go on with it",
         )),
-        Found::RerunAllowed(_) => Err(lost()),
+        Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
 }
 
@@ -59,6 +59,7 @@ fn first_half(plan: &Plan, migrating: Handle<Migrating>, shown: &mut Shown) -> R
 pub(crate) fn finalize(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Fresh(_) => {
+            in_use(plan)?;
             Err(Stop::refused("nothing is copied, and the KV stores are in use; run prepare first"))
         }
         Found::Migrating(handle) if !handle.is_copied()? => Err(Stop::refused(
@@ -77,6 +78,6 @@ pub(crate) fn finalize(plan: &Plan, yes: bool) -> Result<(), Stop> {
             Ok(finish(handle, &mut Shown::new())?)
         }
         Found::Tombstoned(handle) => Ok(settle(handle)?),
-        Found::RerunAllowed(_) => Err(lost()),
+        Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
             if source.may_be_missing { builder.may_be_missing() } else { builder }
         });
     }
-    Ok(plan.build()?)
+    plan.build().map_err(|error| Stop::usage(&error))
 }
 
 /// What is wrong, and in which line. A key of the file may be part of it, whatever it holds.

@@ -51,6 +51,9 @@ pub(crate) fn cant_print(error: &std::io::Error) -> Stop {
     Stop::new(INTERRUPTED, format!("can't print: {error}; give it another output"))
 }
 
+/// The state's name where what is on disk fits none.
+const CONTRADICTION_STATE: &str = "Contradiction";
+
 /// `cutover status`.
 pub(crate) fn status(plan: &Plan, json: bool) -> Result<(), Stop> {
     let status = cutover::status(plan)?;
@@ -60,7 +63,12 @@ pub(crate) fn status(plan: &Plan, json: bool) -> Result<(), Stop> {
         tell_status(&status);
     }
     // Everything that there is to say has been printed.
-    if status.what.is_some() { Err(Stop::silent(CONTRADICTION)) } else { Ok(()) }
+    match &status.what {
+        None => Ok(()),
+        Some(_) if status.state == CONTRADICTION_STATE => Err(Stop::silent(CONTRADICTION)),
+        // A migration would be refused, and nothing has begun.
+        Some(_) => Err(Stop::silent(REFUSED)),
+    }
 }
 
 fn tell_status(status: &Status) {
@@ -275,8 +283,8 @@ pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
 
 /// How the command ends where a migration would be refused.
 pub(crate) fn would_refuse(preview: &Preview) -> Stop {
-    let begun = preview.state == "Contradiction" && preview.needed_bytes.is_none();
-    Stop::silent(if begun { CONTRADICTION } else { REFUSED })
+    let contradicts = preview.state == CONTRADICTION_STATE;
+    Stop::silent(if contradicts { CONTRADICTION } else { REFUSED })
 }
 
 pub(crate) fn tell_preview(preview: &Preview) {

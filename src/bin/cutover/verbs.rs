@@ -7,8 +7,8 @@ use crate::progress::Shown;
 use crate::report::{self, say};
 use cutover::protocol::Contradiction;
 use cutover::{
-    Aborted, Committed, Error, Found, Handle, Migrating, Plan, Tombstoned, discard_record,
-    forget_record, open, plan_from_marker, replace_target, ticket,
+    Aborted, Committed, Error, Found, Handle, Migrating, Plan, RerunAllowed, Tombstoned,
+    discard_record, forget_record, open, plan_from_marker, replace_target, status, ticket,
 };
 
 /// Begins, or goes on with, the migration, to its end. Never reruns.
@@ -30,18 +30,25 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
             Ok(finish(handle, &mut Shown::new())?)
         }
         Found::Tombstoned(handle) => Ok(settle(handle)?),
-        Found::RerunAllowed(_) => Err(lost()),
+        Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
 }
 
 /// The refusal to go on by itself where writes would be lost.
-pub(crate) fn lost() -> Stop {
-    Stop::new(
-        NEEDS_APPROVAL,
-        "the SQL database is gone, and what was written to it since it went live is in no KV \
-         store; restore it from a backup, or, if it is lost, `cutover rerun` copies the \
-         retired stores once more",
-    )
+pub(crate) fn lost(handle: &Handle<RerunAllowed>) -> Stop {
+    match handle.loss() {
+        Ok(loss) => Stop::new(NEEDS_APPROVAL, loss.to_string()),
+        Err(error) => error.into(),
+    }
+}
+
+/// Refuses what needs the KV stores where one of them is missing: nobody can have it in use.
+pub(crate) fn in_use(plan: &Plan) -> Result<(), Stop> {
+    let status = status(plan)?;
+    match (status.what, status.next) {
+        (Some(what), Some(next)) => Err(Stop::refused(format!("{what}; {next}"))),
+        _ => Ok(()),
+    }
 }
 
 /// The plan's sources, a line for each.
@@ -84,7 +91,10 @@ pub(crate) fn verify(plan: &Plan, json: bool) -> Result<(), Stop> {
             drop(handle);
             report::verified(plan, &verified, json)
         }
-        Found::Fresh(_) => Err(not_live("Fresh", "run migrate first")),
+        Found::Fresh(_) => {
+            in_use(plan)?;
+            Err(not_live("Fresh", "run migrate first"))
+        }
         Found::Migrating(_) => Err(not_live(
             "Migrating",
             "run prepare, which reads all of it back and stops before the commit point",
@@ -119,6 +129,7 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
     }
     match open_anyhow(plan, said)? {
         Found::Fresh(_) => {
+            in_use(plan)?;
             say("nothing to abort: the KV stores are in use");
             Ok(())
         }
@@ -180,8 +191,11 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
     match found {
         Found::RerunAllowed(handle) => {
             approve(
-                "this copies the retired stores once more. Every write that was made in the SQL \
-                 database since it went live is lost, and an older copy of it is refused from now on",
+                &format!(
+                    "this copies the retired stores once more. {}, and an older copy of it is refused \
+                     from now on",
+                    writes_lost(&handle)?
+                ),
                 said.yes,
             )?;
             let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
@@ -191,6 +205,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
             "a migration has begun and is not finished; run migrate, which goes on with it",
         )),
         Found::Fresh(_) => {
+            in_use(plan)?;
             Err(Stop::refused("the KV stores are in use, and nothing was ever copied; run migrate"))
         }
         Found::Tombstoned(_) => {
@@ -199,14 +214,24 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
     }
 }
 
+fn writes_lost(handle: &Handle<RerunAllowed>) -> Result<String, Error> {
+    Ok(match handle.loss()?.since {
+        Some(since) => format!(
+            "Every write that was made in the SQL database since it went live, at {since}, is lost"
+        ),
+        None => {
+            "Every write that was made in the SQL database, if it ever went live, is lost".into()
+        }
+    })
+}
+
 /// Gives the KV stores back from behind their tombstones.
 pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
     match open_anyhow(plan, said)? {
         Found::RerunAllowed(handle) => {
             report::differing(plan)?;
             approve(
-                "this gives every store back as it was sealed. Every write that was made in the \
-                 SQL database since it went live is lost",
+                &format!("this gives every store back as it was sealed. {}", writes_lost(&handle)?),
                 said.yes,
             )?;
             handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?;
@@ -214,6 +239,7 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
             Ok(())
         }
         Found::Fresh(_) => {
+            in_use(plan)?;
             say("nothing to restore: the KV stores are in use");
             Ok(())
         }
@@ -242,7 +268,10 @@ pub(crate) fn reclaim(plan: &Plan, yes: bool) -> Result<(), Stop> {
             say(&format!("done: {bytes} bytes are freed"));
             Ok(())
         }
-        Found::Fresh(_) => Err(not_live("Fresh", "nothing was retired")),
+        Found::Fresh(_) => {
+            in_use(plan)?;
+            Err(not_live("Fresh", "nothing was retired"))
+        }
         Found::Migrating(_) => Err(not_live("Migrating", "run migrate first")),
         Found::Committed(_) => Err(not_live("Committed", "run migrate first")),
         Found::RerunAllowed(_) => {

@@ -1,0 +1,110 @@
+//! What would be refused before anything is changed: so that no advice names a verb that can't work.
+
+use crate::error::Cause;
+use crate::kv::Standing;
+use crate::look::{Places, Seen};
+use crate::protocol::record::Record;
+use crate::protocol::{
+    AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, State, Step, TargetSeen,
+    classify, next,
+};
+use crate::stores::{changed_plan, is_mapped_as};
+
+impl Places {
+    /// Whether `intent` would do something, as far as looking tells: the protocol has a step for it, and
+    /// none of the refusals stands in its way that do not pass by themselves.
+    pub(crate) fn allows(&self, seen: &Seen, intent: Intent) -> bool {
+        self.allows_at(&seen.observation, seen, intent)
+    }
+
+    fn allows_at(&self, observation: &Observation, seen: &Seen, intent: Intent) -> bool {
+        // What comes after the looking that every call begins with.
+        let session = Session { confirmed: true, ..Session::default() };
+        let step = next(observation, intent, &session);
+        let has_step = matches!(step, Ok(step) if !matches!(step, Step::Done(_)));
+        has_step && self.check_intent(seen, intent).is_ok()
+    }
+
+    /// Refuses what the plan can't be used for, as it stands beside what was begun.
+    fn check_intent(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
+        self.check_plain(seen, intent)?;
+        match (intent, seen.record()) {
+            (Intent::Begin(_) | Intent::Prepare | Intent::Copy, None) => self.check_missing(seen),
+            (Intent::Prepare | Intent::Copy, Some(record)) => self.check_recorded(record),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to begin a copy into blob tables where the markers say that the plan has others:
+    /// before there is a record, nothing else would tell.
+    pub(crate) fn check_plain(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
+        let copies = matches!(intent, Intent::Prepare | Intent::Copy | Intent::Rerun)
+            && seen.record().is_none();
+        let mut markers = seen.looks.iter().filter_map(|look| look.path.marker());
+        if copies && self.plan.is_plain() && markers.any(|marker| !marker.plain) {
+            return Err(Cause::PlanChanged(
+                "the program that began it has tables of its own, and this plan has none"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a source that is missing, and may not be.
+    pub(crate) fn check_missing(&self, seen: &Seen) -> Result<(), Cause> {
+        let sources = self.sites.iter().zip(&self.plan.inner.sources).zip(&seen.looks);
+        for ((site, source), look) in sources {
+            if look.path == Standing::Nothing && !source.may_be_missing {
+                return Err(Cause::SourceMissing {
+                    name: site.name.clone(),
+                    path: site.path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a plan that does not copy just what the record says, into the same tables.
+    fn check_recorded(&self, record: &Record) -> Result<(), Cause> {
+        let mut mapped = 0;
+        for source in &self.plan.inner.sources {
+            let recorded = record.keyspaces.iter().filter(|k| k.source == source.name);
+            let names: Vec<String> = recorded.clone().map(|k| k.keyspace.clone()).collect();
+            let resolved = source.resolve(&names)?;
+            let is_mapped = |k| resolved.iter().any(|keyspace| is_mapped_as(k, keyspace));
+            if resolved.len() != names.len() || !recorded.clone().all(is_mapped) {
+                return Err(changed_plan(record));
+            }
+            mapped += names.len();
+        }
+        if mapped == record.keyspaces.len() { Ok(()) } else { Err(changed_plan(record)) }
+    }
+
+    /// Whether an unfinished copy that the markers contradict would be removed.
+    pub(crate) fn allows_discard(&self, seen: &Seen) -> bool {
+        self.allows(seen, Intent::Discard)
+    }
+
+    /// The state that the markers would be in once they named the plan's own target, where an operator
+    /// may say that theirs is lost; and whether an intent has something to do then.
+    pub(crate) fn replaced(&self, seen: &Seen) -> Option<(State, impl Fn(Intent) -> bool)> {
+        next(&seen.observation, Intent::ReplaceTarget, &Session::default()).ok()?;
+        let id = seen.looks.iter().find_map(|look| look.path.marker()).map(|marker| marker.id)?;
+        let observation = naming_the_plans_own(&seen.observation, id);
+        let state = classify(&observation).ok()?;
+        Some((state, move |intent| self.allows_at(&observation, seen, intent)))
+    }
+}
+
+fn naming_the_plans_own(seen: &Observation, id: MigrationId) -> Observation {
+    let mut replaced = seen.clone();
+    for source in &mut replaced.sources {
+        if let AtPath::Marker(marker) = &mut source.path {
+            marker.target = true;
+        }
+    }
+    if replaced.target == TargetSeen::NoRecord {
+        replaced.target = TargetSeen::None;
+    }
+    Observation { claim: ClaimSeen::Id(id), elsewhere: Vec::new(), ..replaced }
+}
