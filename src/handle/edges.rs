@@ -103,6 +103,7 @@ edges! {
     finish_observed "finish_observed(observer)"  takes Finish  [E0599 E0599 ok    E0599 E0599];
     into_sql        "into_sql()"                 takes UseSql  [E0599 E0599 E0599 ok    E0599];
     verify          "verify(observer)"           looks Nothing [E0599 E0599 E0599 ok    E0599];
+    freed           "freed()"                    looks Nothing [E0599 E0599 E0599 ok    E0599];
     loss            "loss()"                     looks Nothing [E0599 E0599 E0599 E0599 ok   ];
     reclaim         "reclaim(Reclaim::losing_the_way_back())"
                                                  takes Reclaim [E0599 E0599 E0599 ok    E0599];
@@ -175,22 +176,25 @@ mod without_or_with_another_ticket {
     tickets! {
         AbortCommitted "losing_the_committed_copy":
             "handle: cutover::Handle<cutover::Committed>", "handle.abort(",
-            [E0061 AbortCommitted ok    Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ReplaceTarget E0308];
+            [E0061 AbortCommitted ok    Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ForgetRecord E0308 ReplaceTarget E0308];
         Rerun "losing_writes_made_in_sql":
             "handle: cutover::Handle<cutover::RerunAllowed>", "handle.rerun(",
-            [E0061 AbortCommitted E0308 Rerun ok    RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ReplaceTarget E0308];
+            [E0061 AbortCommitted E0308 Rerun ok    RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ForgetRecord E0308 ReplaceTarget E0308];
         RestoreKv "losing_writes_made_in_sql":
             "handle: cutover::Handle<cutover::RerunAllowed>", "handle.restore_kv(",
-            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv ok    Reclaim E0308 DiscardRecord E0308 ReplaceTarget E0308];
+            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv ok    Reclaim E0308 DiscardRecord E0308 ForgetRecord E0308 ReplaceTarget E0308];
         Reclaim "losing_the_way_back":
             "handle: cutover::Handle<cutover::Tombstoned>", "handle.reclaim(",
-            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim ok    DiscardRecord E0308 ReplaceTarget E0308];
+            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim ok    DiscardRecord E0308 ForgetRecord E0308 ReplaceTarget E0308];
         DiscardRecord "losing_the_unfinished_copy":
             "plan: &cutover::Plan", "cutover::discard_record(plan, ",
-            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord ok    ReplaceTarget E0308];
+            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord ok    ForgetRecord E0308 ReplaceTarget E0308];
+        ForgetRecord "losing_writes_made_in_sql":
+            "plan: &cutover::Plan", "cutover::forget_record(plan, ",
+            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ForgetRecord ok    ReplaceTarget E0308];
         ReplaceTarget "losing_the_database_for_good":
             "plan: &cutover::Plan", "cutover::replace_target(plan, ",
-            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ReplaceTarget ok   ];
+            [E0061 AbortCommitted E0308 Rerun E0308 RestoreKv E0308 Reclaim E0308 DiscardRecord E0308 ForgetRecord E0308 ReplaceTarget ok   ];
     }
 }
 

@@ -275,7 +275,7 @@ mod tests {
              \"version\":\"464a4c03\",\"plain\":true,\"store\":{\"folders\":{\"users\":1},\"files\":\
              {\"1.jnl\":120,\"keyspaces/0/current\":25,\"keyspaces/1/current\":25},\
              \"journals\":\"00000000000000000000000000000009\"}}\n\
-             checksum xxh3-128 6d3d0b3a1ad8d7e1d5c2e5e5d3a3f2b1\n"
+             checksum xxh3-128 0971a2e2c758ecd7cf60ef4fb0866c57\n"
         );
     }
 
