@@ -450,7 +450,7 @@ const LINKS_MAX: usize = 40;
 /// When the folder is missing, links lead in a circle or are not to be followed, or the path is not
 /// UTF-8.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Cause> {
-    let named = std::path::absolute(path).map_err(Cause::io("find", path))?;
+    let absolute = std::path::absolute(path).map_err(Cause::io("find", path))?;
     let names = |path: &Path| -> Vec<OsString> {
         path.components()
             .filter_map(|component| match component {
@@ -460,7 +460,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Cause> {
             })
             .collect()
     };
-    let mut waiting = VecDeque::from(names(&named));
+    let mut waiting = VecDeque::from(names(&absolute));
     let mut resolved = PathBuf::from("/");
     let mut links = 0;
     while let Some(name) = waiting.pop_front() {
@@ -473,7 +473,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Cause> {
             Ok(found) if found.is_symlink() => {
                 links += 1;
                 if links > LINKS_MAX {
-                    return Err(Cause::io_rustix("find", &named)(Errno::LOOP));
+                    return Err(Cause::io_rustix("find", &absolute)(Errno::LOOP));
                 }
                 let end = fs::read_link(&at).map_err(Cause::io("read the link", &at))?;
                 check_link(&at, found.uid(), &resolved.join(&end))?;

@@ -42,7 +42,7 @@ fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
         }
         let output = daemon.run(first, &[&words, more].concat());
         let said = text(&output.stdout) + &text(&output.stderr);
-        let works = match code(&output) {
+        let succeeds = match code(&output) {
             0 => !said.contains("nothing to ") && !said.contains("nothing remains"),
             // What the daemon has written is no refusal.
             8 => true,
@@ -51,8 +51,8 @@ fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
         };
         let offered = can.contains(&verb);
         if offered {
-            assert!(works, "{situation}: {verb} is offered: {said}");
-        } else if works && verb != "plan" {
+            assert!(succeeds, "{situation}: {verb} is offered: {said}");
+        } else if succeeds && verb != "plan" {
             // It changes nothing, and tells of every state what comes next.
             // What goes on where nothing is left to choose may be said by one of its names.
             let same = [

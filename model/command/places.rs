@@ -179,22 +179,23 @@ fn where_inodes_run_out_plan_says_so_and_what_it_lets_through_comes_to_its_end()
             &["-t", "tmpfs", "-o", "size=64m,nr_inodes=300", "tmpfs"],
         );
         copy_tree(kept.path(), &placed.daemon.folder);
-        let mut fillers: Vec<PathBuf> = (0..)
+        // More than there are inodes.
+        let mut fillers: Vec<PathBuf> = (0..1_000)
             .map(|number| placed.daemon.folder.join(format!("filler-{number}")))
             .take_while(|filler| fs::write(filler, "").is_ok())
             .collect();
         for filler in fillers.drain(..free) {
             fs::remove_file(filler).expect("removes");
         }
-        let refuses = code(&placed.run(&["plan"])) != 0;
-        if refuses {
+        let has_room = code(&placed.run(&["plan"])) == 0;
+        if has_room {
+            placed.ends(&["migrate", "--yes"], 0);
+        } else {
             placed.is_refused(&["No space left on device"]);
             refused += 1;
-        } else {
-            placed.ends(&["migrate", "--yes"], 0);
         }
         drop(mount);
-        if !refuses {
+        if has_room {
             break;
         }
     }
