@@ -275,10 +275,9 @@ impl Facts<'_> {
                 (!self.markers().any(|m| m.stage == Restoring), "what is given back is not rerun"),
                 (self.all(&[Sealed, Tombstone, Final]), "I-5: every source is fenced"),
             ],
-            (Final, Tombstone) => vec![
-                without_record,
-                (replaced, "somebody gave up what was live"),
-            ],
+            (Final, Tombstone) => {
+                vec![without_record, (replaced, "somebody gave up what was live")]
+            }
             (Sealed, Tombstone) => vec![
                 (self.record_is(&[Committed]), "the commit point has passed"),
                 (same_attempt && self.one_run(), "I-6: all are of one run"),

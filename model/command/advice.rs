@@ -204,11 +204,11 @@ fn of_two_that_begin_at_once_on_a_missing_source_one_goes_on() {
         assert!(both.iter().any(|output| code(output) == 0), "{both:?}");
         for output in both.iter().filter(|output| code(output) != 0) {
             let said = text(&output.stderr);
-            assert_eq!(code(output), 3, "{said}");
-            assert!(
-                said.contains("by another cutover (") || said.contains("changed while"),
-                "{said}"
-            );
+            // 7 where it had tidied up already; the last where the first had come to its end before.
+            assert!([3, 7].contains(&code(output)), "{said}");
+            let expected =
+                ["by another cutover (", "changed while", "the plan is in state Tombstoned"];
+            assert!(expected.iter().any(|words| said.contains(words)), "{said}");
         }
     }
 }

@@ -37,6 +37,8 @@ impl Target {
     pub(crate) fn try_out(&self) -> Result<Held, Cause> {
         self.check_names()?;
         disk::check_changeable(self.folder())?;
+        // Held as long as a trial takes, so that a journal beside it may be the trial's.
+        let was_killed = disk::metadata(&self.beside(CLAIM_PROBE))?.is_some();
         self.tidy_trial()?;
         let mut held = Held::default();
         let database = Self { path: self.beside(DATABASE_PROBE) };
@@ -49,10 +51,10 @@ impl Target {
             disk::check_changeable(&self.path)?;
             held.let_go(&database.path)?;
             if !self.has_to_be_played_back()? {
-                self.try_write()?;
+                self.try_write(was_killed)?;
             }
         } else {
-            database.try_write()?;
+            database.try_write(false)?;
         }
         Ok(held)
     }
@@ -87,7 +89,9 @@ impl Target {
         Ok(disk::metadata(&self.beside(suffix))?.is_some_and(|found| found.len() > 0))
     }
 
-    fn try_write(&self) -> Result<(), Cause> {
+    /// A journal that somebody keeps beside the database is left as it is; one that a killed trial may
+    /// have left goes with this one.
+    fn try_write(&self, was_killed: bool) -> Result<(), Cause> {
         let failed = engine("try to write", &self.path);
         let (has_log, has_journal) = (self.holds(LOG)?, self.holds(JOURNAL)?);
         let connection = connection::open(&self.path, false)?;
@@ -102,7 +106,7 @@ impl Target {
         let begin = if mode == "wal" { "BEGIN IMMEDIATE" } else { "BEGIN EXCLUSIVE" };
         connection.execute_batch(begin).map_err(&failed)?;
         crate::fault::point("target locked").map_err(Cause::io("lock", &self.path))?;
-        if !has_journal {
+        if !has_journal || was_killed {
             // As a commit that writes the first page: a journal is made for it.
             let version: i64 = connection
                 .query_one("PRAGMA user_version", [], |row| row.get(0))
