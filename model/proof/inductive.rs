@@ -279,7 +279,7 @@ fn i1_is_inductive_over_every_world_in_which_it_holds() {
     assert_eq!(one, (Count { worlds: 261_920, changes: 458_016 }, None));
     let two = enumerate::<2>(&SMALL, Mutant::Shipped);
     println!("2 sources: {two:?}");
-    assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_023_242 }, None));
+    assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_023_466 }, None));
 }
 
 /// The induction is no empty one: it breaks at once where the order does.
