@@ -1,5 +1,5 @@
 //! A small daemon with three stores that refer to each other: accounts, sessions of accounts, rules
-//! of sessions. It moves them from fjall into SQL when it is told to, and asks first.
+//! of sessions. It moves them from fjall into SQL when it is asked to, and asks back first.
 //!
 //! `cargo run --example litd -- FOLDER` shows it all in a minute;
 //! `… FOLDER --database-backend kv|sqlite [--approve]` is the daemon itself. `examples/litd-old.rs` is the same daemon

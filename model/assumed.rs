@@ -67,7 +67,7 @@ fn triggers_stop_no_definition_and_no_connection_that_turns_them_off() {
     connection.execute_batch("DROP TABLE t").expect("drops");
 }
 
-/// whoever asks at the new name meets the lock, and nobody does at the old one.
+/// anyone who asks at the new name meets the lock, and nobody does at the old one.
 #[test]
 fn a_lock_on_a_folder_follows_it_through_an_exchange() {
     let folder = tempfile::tempdir().expect("a folder");

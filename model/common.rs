@@ -46,7 +46,7 @@ pub fn read_table(target: &Path, table: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
     rows.collect::<Result<_, _>>().expect("reads")
 }
 
-/// All that `queries` return, one behind the other.
+/// All that `queries` return, one after the other.
 pub fn rows_of(target: &Path, queries: &[&str]) -> Vec<Vec<rusqlite::types::Value>> {
     let connection = rusqlite::Connection::open(target).expect("opens");
     let mut all = Vec::new();
@@ -167,7 +167,7 @@ fn copy_file(from: &Path, to: &Path) {
     visit_data(&source, |at, bytes| target.write_all_at(bytes, at).expect("writes"));
 }
 
-/// Gives every part of a file that is no hole to `visit`.
+/// Gives every part of a file that is not a hole to `visit`.
 pub fn visit_data(file: &fs::File, mut visit: impl FnMut(u64, &[u8])) {
     use rustix::fs::{SeekFrom, seek};
     use std::os::unix::fs::FileExt;

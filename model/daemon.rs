@@ -109,7 +109,7 @@ pub fn settle(folder: &Path) {
     }
 }
 
-/// Stops after so many chunks.
+/// Stops after this many chunks.
 pub struct StopAfter {
     pub chunks: usize,
 }

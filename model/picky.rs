@@ -16,7 +16,7 @@ const fn is_refused(key: &[u8]) -> bool {
     matches!(key, [1 | 2, 3 | 15])
 }
 
-/// So many are refused, and so many may be.
+/// This many are refused, and this many may be.
 const REFUSED: u64 = 4;
 
 /// Blobs with an index of their values.

@@ -11,7 +11,7 @@ use crate::protocol::{
 use crate::stores::{changed_plan, is_mapped_as};
 
 impl Places {
-    /// Whether `intent` would do something, as far as looking tells: the protocol has a step for it, and
+    /// Whether `intent` would do something, as far as looking shows: the protocol has a step for it, and
     /// none of the refusals stands in its way that do not pass by themselves.
     pub(crate) fn allows(&self, seen: &Seen, intent: Intent) -> bool {
         self.allows_at(&seen.observation, seen, intent)

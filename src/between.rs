@@ -16,7 +16,7 @@ const THEIRS: &[u8] = b"theirs";
 
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Keys that lie as close behind each other as keys can.
+/// Keys that lie as close after each other as keys can.
 fn pairs(of: u8) -> Pairs {
     let keys = [&[1][..], &[1, 0], &[1, 0, 0], &[1, 1], &[2], &[2, 0]];
     keys.into_iter().map(|key| (key.to_vec(), vec![of; 3])).collect()

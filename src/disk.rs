@@ -119,7 +119,7 @@ impl Folder {
         let check = |kind| match kind {
             FileType::RegularFile | FileType::Directory => Ok(()),
             FileType::Symlink => Err(io::Error::from(Errno::LOOP)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
         };
         check(self.kind(name)?)?;
         let flags =
@@ -195,7 +195,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Cause> {
 }
 
 /// Makes the names of `folder` and of all the folders that it is in durable, as far up as its file
-/// system goes and this user may look: whoever made them need not have.
+/// system goes and this user may look: their maker need not have.
 pub(crate) fn sync_ancestors(folder: &Path) -> Result<(), Cause> {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
     let own = device(folder).map_err(Cause::io("look at", folder))?;

@@ -204,7 +204,7 @@ impl Driver {
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.
     pub(crate) fn rerun(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
-        // What can't be rerun is told as that, and not as what is missing for it.
+        // What can't be rerun is refused as that, and not as what is missing for it.
         let seen = self.places.observe().map_err(Error::Refused)?;
         if let Err(refusal) = next(&seen.observation, Intent::Rerun, &Session::default()) {
             return Err(self.not_allowed(&seen, refusal, false));
@@ -291,7 +291,7 @@ impl Driver {
     }
 
     /// Finds out everything that would stop the migration before anything is changed, and keeps the
-    /// stores that stand open, with fjall's own locks. No rehearsal comes behind it, so what a killed
+    /// stores that stand open, with fjall's own locks. No rehearsal comes after it, so what a killed
     /// one left is removed.
     fn preflight(&mut self) -> Result<(), Cause> {
         self.kept = survey(&self.places, &mut Err)?.stores;

@@ -164,8 +164,8 @@ pub enum Cause {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// A directory is no fjall store that this version can move.
-    #[error("source '{name}' at {} is no store that can be moved: {reason}", .path.display())]
+    /// A directory is not a fjall store that this version can move.
+    #[error("source '{name}' at {} is not a store that can be moved: {reason}", .path.display())]
     NotAStore {
         /// The source's name.
         name: String,
@@ -181,7 +181,7 @@ pub enum Cause {
         name: String,
         /// Its path.
         path: PathBuf,
-        /// The process, as far as it can be told.
+        /// The process, as far as it is known.
         holder: String,
     },
     /// Another cutover works on the same source or target.
@@ -189,7 +189,7 @@ pub enum Cause {
     Locked {
         /// The source or claim file.
         path: PathBuf,
-        /// The process, as far as it can be told.
+        /// The process, as far as it is known.
         holder: String,
     },
     /// A file or folder that has to be replaced, or to get another name, can't be.
@@ -210,9 +210,9 @@ pub enum Cause {
         /// Its path.
         path: PathBuf,
     },
-    /// A part of a store is not simply in its folder: what is behind a link or on a mount of its own
+    /// A part of a store is not simply in its folder: what is beyond a link or on a mount of its own
     /// would be neither synced nor sealed with it.
-    #[error("source '{name}' is not all in its own folder: {} is {what}; put the files themselves there in its place, or move it away if it is no part of the store, and run this again", .path.display())]
+    #[error("source '{name}' is not all in its own folder: {} is {what}; put the files themselves there in its place, or move it away if it is not part of the store, and run this again", .path.display())]
     Scattered {
         /// The source's name.
         name: String,
@@ -222,7 +222,7 @@ pub enum Cause {
         what: &'static str,
     },
     /// A retired store is not all that was sealed, or more than that: nothing is copied from it.
-    #[error("the retired store of source '{name}' at {} is not what was sealed: {difference}; put it back as it was, or mount its volume, and run this again; or go back with abort, or with restore-kv where there is a tombstone, which give back what is there", .path.display())]
+    #[error("the retired store of source '{name}' at {} is not what was sealed: {difference}; put it back as it was, or mount its volume, and run this again; or go back with abort, or with restore-kv where there is a tombstone, which give back the store as it is", .path.display())]
     RetiredChanged {
         /// The source's name.
         name: String,
@@ -282,7 +282,7 @@ pub enum Cause {
     },
     /// The plan names a keyspace that the store does not have.
     #[error(
-        "keyspace '{}' of source '{name}' is named in the plan, and its store has {}; correct the name, or say that the keyspace may be missing",
+        "keyspace '{}' of source '{name}' is named in the plan, and its store has {}; correct the name, or declare that it may be missing",
         .keyspace.escape_debug(), keyspaces_listed(.found)
     )]
     KeyspaceMissing {
@@ -296,8 +296,8 @@ pub enum Cause {
     /// The target's folder is not there.
     #[error("the folder of the target {} is missing; create it, or mount the volume that it is on", .0.display())]
     TargetFolderMissing(PathBuf),
-    /// The target is no SQLite database.
-    #[error("the target {} is no SQLite database: {reason}; give the path of one, or of a file that does not exist yet", .path.display())]
+    /// The target is not an SQLite database.
+    #[error("the target {} is not an SQLite database: {reason}; give the path of one, or of a file that does not exist yet", .path.display())]
     NotADatabase {
         /// The target.
         path: PathBuf,
@@ -322,8 +322,8 @@ pub enum Cause {
         /// The tables.
         tables: Vec<String>,
     },
-    /// A table can't be made by its definition, or that makes something else.
-    #[error("table '{table}' in {} can't be made by its definition: {reason}; mend the mapping's CREATE TABLE and run this again, or abort", .path.display())]
+    /// A table can't be created from its definition, or that makes something else.
+    #[error("table '{table}' in {} can't be created from its definition: {reason}; fix the mapping's CREATE TABLE and run this again, or abort", .path.display())]
     Definition {
         /// The target.
         path: PathBuf,
@@ -347,7 +347,7 @@ pub enum Cause {
         reason: String,
     },
     /// An index that the plan asks for can't be made.
-    #[error("an index of table '{table}' in {} can't be made: {reason}; change the plan and run this again, or abort", .path.display())]
+    #[error("an index of table '{table}' in {} can't be created: {reason}; change the plan and run this again, or abort", .path.display())]
     Index {
         /// The target.
         path: PathBuf,
@@ -375,11 +375,11 @@ pub enum Cause {
         available_bytes: u64,
     },
     /// Something stands where a rehearsal would put its database.
-    #[error("at {} stands something that no rehearsal put there; move it away and run this again", .0.display())]
+    #[error("{} was not made by a rehearsal; move it away and run this again", .0.display())]
     InTheWay(PathBuf),
     /// A mapping refused a pair.
     #[error(
-        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; mend the pair or the mapping, then run this again, or abort",
+        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; fix the pair or the mapping, then run this again, or abort",
         .keyspace.escape_debug()
     )]
     PairRefused {
@@ -394,7 +394,7 @@ pub enum Cause {
     },
     /// A mapping can't make a pair again of a row.
     #[error(
-        "a row of keyspace '{}' of source '{name}' in {} can't be read back: {reason}; mend the mapping or the row, then run this again, or before the commit point abort",
+        "a row of keyspace '{}' of source '{name}' in {} can't be read back: {reason}; fix the mapping or the row, then run this again, or before the commit point abort",
         .keyspace.escape_debug(), .path.display()
     )]
     RowRefused {
@@ -408,7 +408,7 @@ pub enum Cause {
         reason: String,
     },
     /// The daemon's own check of what was copied said no.
-    #[error("the daemon's own check of {} says: {reason}; mend what it found, or the check, then run this again, or abort", .path.display())]
+    #[error("the daemon's own check of {} says: {reason}; fix what it found, or the check, then run this again, or abort", .path.display())]
     CheckRefused {
         /// The target.
         path: PathBuf,
@@ -417,7 +417,7 @@ pub enum Cause {
     },
     /// A mapping refused a pair, and the plan lets no more into quarantine.
     #[error(
-        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; {quarantined} pairs of the source are in quarantine already, in table '{table}', and the plan allows no more; look at them, mend the mapping or allow more, then run this again, or abort",
+        "the pair with key {key} in keyspace '{}' of source '{name}' can't be mapped: {reason}; {quarantined} pairs of the source are in quarantine already, in table '{table}', and the plan allows no more; look at them, fix the mapping or allow more, then run this again, or abort",
         .keyspace.escape_debug()
     )]
     QuarantineFull {
@@ -436,7 +436,7 @@ pub enum Cause {
     },
     /// A rehearsal tried every pair, and mappings refused more than the plan lets into quarantine.
     #[error(
-        "{refused} {} of source '{name}' can't be mapped, and the plan lets {budget} into quarantine: {}; mend them or the mapping, or allow more, then rehearse again",
+        "{refused} {} of source '{name}' can't be mapped, and the plan lets {budget} into quarantine: {}; fix them or the mapping, or allow more, then rehearse again",
         if *refused == 1 { "pair" } else { "pairs" }, shown_first(.first, *.refused)
     )]
     PairsRefused {
@@ -576,7 +576,7 @@ fn shown_first(first: &[RefusedPair], refused: u64) -> String {
     shown.join("; ")
 }
 
-/// Names that are told in a message; the others are counted.
+/// Names that are listed in a message; the others are counted.
 const NAMES_SHOWN: usize = 20;
 
 /// Names of files, on one line.
@@ -603,7 +603,7 @@ fn listed(sources: &[(String, PathBuf)]) -> String {
     sources.collect::<Vec<_>>().join(" and ")
 }
 
-/// The words that a contradiction is told in: the paths are the caller's.
+/// The words of a contradiction: the paths are the caller's.
 pub(crate) struct Words<'a> {
     pub(crate) source: &'a dyn Fn(usize) -> (String, PathBuf),
     pub(crate) target: &'a Path,
@@ -633,11 +633,11 @@ impl Words<'_> {
                 format!("put it back from a backup; nothing else is changed, and the store is at {retired}"),
             ),
             Contradiction::ForeignAtPath(_) => (
-                format!("at {path}, the path of source '{name}', stands something that is neither a store nor a marker{detail}"),
+                format!("at {path}, the path of source '{name}', is something that is neither a store nor a marker{detail}"),
                 "if a marker stood here, put it back from a backup; otherwise move it away, or correct the path".to_owned(),
             ),
             Contradiction::ForeignAtRetired(_) => (
-                format!("at {retired} stands something that this migration did not put there{detail}"),
+                format!("{retired} was not put there by this migration{detail}"),
                 "move it away and run this again".to_owned(),
             ),
             Contradiction::OtherPlan(_) => (
@@ -736,7 +736,7 @@ impl Words<'_> {
                 format!("restore the live {target}; if it is lost, `cutover abort` removes the unfinished copy, and then rerun"),
             ),
             Contradiction::ClaimMissing => (
-                format!("the stores have markers, and beside {target} is no claim file: its volume may not be mounted, or the path is wrong"),
+                format!("the stores have markers, and there is no claim file beside {target}: its volume may not be mounted, or the path is wrong"),
                 "mount the volume or correct the path; if the SQL database is lost for good, say so (--target-lost)".to_owned(),
             ),
             Contradiction::ClaimOfAnotherMigration => (

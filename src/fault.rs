@@ -13,7 +13,7 @@ pub(crate) const fn point(_name: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells a step that the driver is about to take.
+/// Announces a step that the driver is about to take.
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn taking(_: &Observation, _: Intent, _: &Session, _: Step) {}
 
@@ -23,7 +23,7 @@ pub(crate) const fn busy_timeout(shipped: std::time::Duration) -> std::time::Dur
     shipped
 }
 
-/// Whether a test has told this process to make the mistake `name`.
+/// Whether a test has ordered this process to make the mistake `name`.
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn mistaken(_name: &'static str) -> bool {
     false
@@ -104,7 +104,7 @@ mod armed {
     #[derive(Default)]
     struct Armed {
         fault: Option<Fault>,
-        /// Fault points are counted once so many steps were about to be taken.
+        /// Fault points are counted once that many steps were about to be taken.
         from_step: usize,
         passed: Vec<&'static str>,
         taken: Vec<Taken>,

@@ -329,7 +329,7 @@ pub fn discard_record(plan: &Plan, _ticket: ticket::DiscardRecord) -> Result<Fou
 
 const USE_SQL: &str = "start with the SQL database";
 
-/// The KV stores of a daemon that has not been told to use SQL. A first migration that has not
+/// The KV stores of a daemon that is not configured to use SQL. A first migration that has not
 /// committed is rolled back, and [`KvStores::rolled_back`] says so.
 ///
 /// # Errors
@@ -367,7 +367,7 @@ fn moved<S: Stage>(handle: &Handle<S>, next: &'static str) -> Result<KvStores, E
     }))
 }
 
-/// The SQL database of a daemon that has been told to use it. Whatever is missing of the migration
+/// The SQL database of a daemon that is configured to use it. Whatever is missing of the migration
 /// is done first; a lost SQL database is never silently made anew.
 ///
 /// # Errors
@@ -598,7 +598,7 @@ impl Handle<Tombstoned> {
     }
 
     /// Compares every keyspace, in the target and in its retired store, with the digests that were
-    /// taken while they were copied. A difference is no error: in the target it may be what the daemon
+    /// taken while they were copied. A difference is not an error: in the target it may be what the daemon
     /// has written since it went live, and [`Verified`] says of each side by itself whether it is whole.
     ///
     /// # Errors

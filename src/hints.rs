@@ -20,7 +20,7 @@ pub(crate) fn hints(places: &Places, marker: &Marker) -> Hints {
         words + " --target " + &shell_quote(&target)
     };
     let go_on = || {
-        // The command makes a blob table of every keyspace; it must not be told to do that to a
+        // The command makes a blob table of every keyspace; it must not be asked to do that to a
         // plan which has others.
         if marker.plain {
             command("migrate")

@@ -55,7 +55,7 @@ impl Progress {
         per_second(self.bytes_here, self.elapsed)
     }
 
-    /// How long the rest of the phase takes at this call's speed. None where it can't be told: there
+    /// How long the rest of the phase takes at this call's speed. None where it is not known: there
     /// is no estimate, or there are more pairs than it said, or this call has done none.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
@@ -83,7 +83,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A phase begins now; so many pairs and bytes of it were done by earlier calls.
+    /// A phase begins now; this many pairs and bytes of it were done by earlier calls.
     pub(crate) fn new(phase: Phase, before: (u64, u64), pairs_expected: Option<u64>) -> Self {
         let (pairs_before, bytes_before) = before;
         Self { phase, began: Instant::now(), pairs_before, bytes_before, pairs_expected }
@@ -105,8 +105,8 @@ impl Pace {
         }
     }
 
-    /// Tells how many pairs and bytes of a keyspace are done, behind what was done `before` it, and asks
-    /// whether to stop. The end may be told already.
+    /// Tells how many pairs and bytes of a keyspace are done, after what was done `before` it, and asks
+    /// whether to stop. The end may have been reported already.
     pub(crate) fn teller<'a>(
         &'a self,
         source: &'a str,
@@ -125,11 +125,11 @@ impl Pace {
     }
 }
 
-/// Told about each durable step and each chunk; asked whether to stop. All methods have a default.
+/// Called for each durable step and each chunk; asked whether to stop. All methods have a default.
 ///
-/// Two observers in a tuple are one: both are told, and either may stop it. `()` watches nothing.
+/// Two observers in a tuple are one: both are called, and either may stop it. `()` watches nothing.
 pub trait Observer {
-    /// A chunk is durable, which is told once for each keyspace that it holds a part of; or a part of the
+    /// A chunk is durable, which is reported once for each keyspace that it holds a part of; or a part of the
     /// target has been re-read.
     fn progress(&mut self, progress: &Progress) {
         let _ = progress;

@@ -48,7 +48,7 @@ pub(crate) struct Source {
     pub(crate) left_out: BTreeSet<String>,
     /// Of the keyspaces that are named, those that the store need not have.
     pub(crate) may_lack: BTreeSet<String>,
-    /// So many of its pairs may go into quarantine.
+    /// This many of its pairs may go into quarantine.
     pub(crate) quarantine: u64,
 }
 
@@ -295,7 +295,7 @@ impl SourceBuilder {
     /// they go, as they are and with the reason, into the table `cutover_quarantine_PLAN` of the target
     /// instead. One more stops the run; without this the first does.
     ///
-    /// They are part of what is verified. The table stays when the target goes live, for whoever looks
+    /// They are part of what is verified. The table stays when the target goes live, for anyone who looks
     /// after them.
     #[must_use]
     pub const fn quarantine(mut self, pairs: u64) -> Self {
@@ -412,7 +412,10 @@ fn check_tables(source: &str, keyspace: &Keyspace, tables: &mut Taken) -> Result
         let name = &table.name;
         let lower = name.to_ascii_lowercase();
         if name.is_empty() || name.contains('\0') {
-            return Err(Cause::Plan(format!("'{}' is no name for a table", name.escape_debug())));
+            return Err(Cause::Plan(format!(
+                "'{}' is not a valid name for a table",
+                name.escape_debug()
+            )));
         }
         if lower.starts_with("sqlite_") || lower.starts_with("cutover_") {
             return Err(Cause::Plan(format!(
@@ -446,7 +449,7 @@ fn check_tables(source: &str, keyspace: &Keyspace, tables: &mut Taken) -> Result
 fn check_name(what: &str, name: &str) -> Result<(), Cause> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(Cause::Plan(format!(
-            "'{}' is no name for a {what}: it must have 1 to {NAME_BYTES_MAX} bytes and no control characters",
+            "'{}' is not a valid name for a {what}: it must have 1 to {NAME_BYTES_MAX} bytes and no control characters",
             name.escape_debug()
         )));
     }
@@ -458,7 +461,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Cause> {
     } else {
         return Ok(());
     };
-    Err(Cause::Plan(format!("'{name}' is no name for a {what}: {reason}")))
+    Err(Cause::Plan(format!("'{name}' is not a valid name for a {what}: {reason}")))
 }
 
 #[cfg(test)]
@@ -493,12 +496,12 @@ mod tests {
             (Plan::builder("p").source("a", "a", |s| s), "it has no target"),
             (two("a", "z").chunk_bytes(0), "a chunk of 0 bytes"),
             (two("cutover", "z"), "a name that is reserved"),
-            (two("a\nb", "z"), "no name for a source"),
-            (two("a=b", "z"), "'a=b' is no name for a source: it must not contain '='"),
-            (two("-a", "z"), "'-a' is no name for a source: it must not begin with '-'"),
+            (two("a\nb", "z"), "not a valid name for a source"),
+            (two("a=b", "z"), "'a=b' is not a valid name for a source: it must not contain '='"),
+            (two("-a", "z"), "'-a' is not a valid name for a source: it must not begin with '-'"),
             (
                 Plan::builder("-p").target("t").source("a", "a", |s| s),
-                "'-p' is no name for a plan: it must not begin with '-'",
+                "'-p' is not a valid name for a plan: it must not begin with '-'",
             ),
             (
                 Plan::builder("p").target("t").source("a", "a", |s| s.blobs("x").leave_out("x")),

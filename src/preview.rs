@@ -208,7 +208,7 @@ impl Preview {
             let store = (open && !keyspaces.is_empty())
                 .then(|| Store::open(&site.name, &site.path))
                 .transpose()?;
-            // Opening it may replay a long journal, which is no counting.
+            // Opening it may replay a long journal, which is not counting.
             let pace = Pace::new(Phase::Counting, total, expected);
             for keyspace in keyspaces {
                 let counted = match &store {

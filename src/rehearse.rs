@@ -89,7 +89,7 @@ impl Plan {
                 StepError::Failed(cause) | StepError::Unknown(cause) => Error::Refused(cause),
                 StepError::Mismatch(mismatch) => Error::Verification(Box::new(Mismatch {
                     side: "the rehearsal's database".to_owned(),
-                    next: "mend the mapping, and rehearse again".to_owned(),
+                    next: "fix the mapping, and rehearse again".to_owned(),
                     ..*mismatch
                 })),
             })?;
@@ -172,8 +172,8 @@ impl Driver {
         Ok(Copied { record, refused, spent })
     }
 
-    /// Goes on behind the pair that `stopped` the copy, and counts those that are refused; nothing is
-    /// kept of them. Returns all that a person has to mend.
+    /// Goes on after the pair that `stopped` the copy, and counts those that are refused; nothing is
+    /// kept of them. Returns all that a person has to fix.
     fn all_refused(
         &self,
         target: &Target,
@@ -259,7 +259,7 @@ fn record_in(target: &Target, plan: &Plan) -> Result<Record, Cause> {
     }
 }
 
-/// Notes how long each keyspace takes to be read back: it is told whenever a part of one is done.
+/// Notes how long each keyspace takes to be read back: it is called whenever a part of one is done.
 struct Timed<'a> {
     observer: &'a mut dyn Observer,
     last: Instant,
@@ -276,7 +276,7 @@ impl Observer for Timed<'_> {
     fn progress(&mut self, progress: &Progress) {
         let part = self.last.elapsed();
         self.last = Instant::now();
-        // A chunk of a copy is told at once for all its keyspaces.
+        // A chunk of a copy is reported at once for all its keyspaces.
         if progress.phase == Phase::Verifying {
             let keyspace = (progress.source.clone(), progress.keyspace.clone());
             *self.spent.entry(keyspace).or_default() += part;

@@ -1,4 +1,4 @@
-//! What is on disk, told without locks and without a change: for a person, or for a script.
+//! What is on disk, read without locks and without a change: for a person, or for a script.
 
 use crate::error::{Cause, Error};
 use crate::from_marker::plan_from_marker;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
-/// A look that shows no state is repeated so many times: another process may have been at work
+/// A look that shows no state is repeated this many times: another process may have been at work
 /// between its parts.
 const LOOKS_MAX: usize = 4;
 
@@ -50,7 +50,7 @@ pub struct Status {
     /// Since when the SQL database may have been written: when it went live, RFC 3339, UTC. Once it is
     /// gone, the markers say it; none where nothing says that it ever was live.
     pub live_since: Option<String>,
-    /// The process that works on the plan at this moment, so far as the system tells.
+    /// The process that works on the plan at this moment, so far as the system says.
     pub worked_on_by: Option<String>,
     /// What can be done next.
     pub can: Vec<Verb>,
@@ -85,7 +85,7 @@ pub struct SourceStatus {
     /// How the retired store differs from what was sealed, or that it is gone: its files by their
     /// lengths. None where it does not, and where there is nothing to compare it with.
     pub retired_differs: Option<String>,
-    /// The process that has the store open, so far as the system tells.
+    /// The process that has the store open, so far as the system says.
     pub in_use_by: Option<String>,
     /// Why something could not be read.
     pub detail: Option<String>,
@@ -162,7 +162,7 @@ pub struct Verb {
 ///
 /// # Errors
 ///
-/// None at present: what fits no state, or can't be looked at, is told in the status itself.
+/// None at present: what fits no state, or can't be looked at, is in the status itself.
 pub fn status(plan: &Plan) -> Result<Status, Error> {
     let mut last = look(plan);
     for _ in 1..LOOKS_MAX {
@@ -292,7 +292,7 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
     }
 }
 
-/// A store that is being unsealed, freed or read may differ for an instant, like all that is told here.
+/// A store that is being unsealed, freed or read may differ for an instant, like all that is said here.
 fn retired_differs(site: &Site, marker: &Marker, retired: &Standing) -> Option<String> {
     if marker.was == Was::Nothing || marker.stage == Stage::Reclaimed {
         return None;

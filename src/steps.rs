@@ -234,7 +234,7 @@ impl Driver {
     }
 
     /// The marker that replaces `found`: of this stage and attempt, and of this plan's places. Its time
-    /// is when it came to its stage: an operator is told by it since when writes are lost.
+    /// is when it came to its stage: it says since when writes are lost.
     fn next_marker(&self, found: &Marker, stage: Stage, attempt: Attempt) -> Marker {
         Marker {
             stage,

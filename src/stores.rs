@@ -289,7 +289,7 @@ impl Driver {
             return Ok(None);
         }
         // I-2: a part of it must not pass for all of it. Opening makes anew what is missing, so it is
-        // looked at before, and the keyspaces behind it.
+        // looked at before, and the keyspaces after it.
         let sealed = standing.marker().and_then(|marker| marker.store.as_ref());
         let check = |difference: Option<String>| match difference {
             Some(difference) => Err(Cause::RetiredChanged {
@@ -335,7 +335,7 @@ impl Driver {
     }
 
     /// Sets the second lock again in every tombstoned store that was read, and where it was lifted
-    /// behind a marker that is gone, or that says restoring.
+    /// after a marker that is gone, or that says restoring.
     fn hold_again(&self, lifted: &BTreeSet<PathBuf>) -> Result<(), Cause> {
         for site in &self.places.sites {
             let look = site.look(None)?;

@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a measurement that fails is no measurement"
+    reason = "a measurement that fails is not a measurement"
 )]
 #![allow(clippy::cast_precision_loss, reason = "seconds and bytes become ratios")]
 #![allow(clippy::redundant_closure_for_method_calls, reason = "plans read as users write them")]

@@ -37,7 +37,7 @@ fn value(number: u64, length: usize) -> Vec<u8> {
 
 /// Writes the pairs of `work` in an order that is not their keys', as a daemon does. What is left in
 /// the journal then is only left there where the work is about it: replaying it takes as long,
-/// whoever opens the store.
+/// anyone who opens the store.
 pub fn write(path: &Path, work: &Work) {
     let database = fjall::Database::builder(path).open().expect("a new store");
     let keyspaces = keyspaces(work);

@@ -110,7 +110,7 @@ fn peak_kibibytes() -> u64 {
     line.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
 }
 
-/// Whoever is fast because he left rows out is found here.
+/// Anyone who is fast because he left rows out is found here.
 fn check(target: &Path, pairs: u64) {
     let connection = Connection::open(target).expect("opens");
     let tables = "SELECT name FROM sqlite_schema

@@ -22,7 +22,7 @@ pub enum Kind {
     Keyspaces,
 }
 
-/// So many pairs of one size.
+/// This many pairs of one size.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub name: String,

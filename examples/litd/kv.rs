@@ -80,7 +80,7 @@ pub fn number(key: &[u8]) -> Result<u32, String> {
 /// The name that a rule's key ends with.
 pub fn rule_name(key: &[u8]) -> Result<String, String> {
     let name = key.get(4..).unwrap_or_default().to_vec();
-    String::from_utf8(name).map_err(|_| "a rule's name is no text".to_owned())
+    String::from_utf8(name).map_err(|_| "a rule's name is not text".to_owned())
 }
 
 impl Ledger for Kv {

@@ -15,7 +15,7 @@ const HEADING: &str =
 fuzz_target!(|bytes: &[u8]| {
     stored(bytes);
     stored(&frame::sign(HEADING, bytes));
-    // Too little input is no finding.
+    // Too little input is not a finding.
     let _ = written(&mut Unstructured::new(bytes));
 });
 

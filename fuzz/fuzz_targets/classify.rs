@@ -12,7 +12,7 @@ use cutover_fuzz::{facts, rules};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // Too little input is no finding.
+    // Too little input is not a finding.
     let _ = look(&mut Unstructured::new(bytes));
 });
 

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     stored(bytes);
     stored(&frame::sign(&format!("{FIRST_LINE}\n"), bytes));
-    // Too little input is no finding.
+    // Too little input is not a finding.
     let _ = written(&mut Unstructured::new(bytes));
 });
 

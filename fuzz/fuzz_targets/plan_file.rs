@@ -59,7 +59,7 @@ fn told(message: &str, file: &Path) {
     } else {
         let file = format!("the plan file {} can't be ", file.display());
         let said = message.strip_prefix(&file).unwrap_or_else(|| panic!("{message:?}"));
-        said.strip_prefix("used: ").and_then(|why| why.strip_suffix("; mend it")).and_then(|why| {
+        said.strip_prefix("used: ").and_then(|why| why.strip_suffix("; fix it")).and_then(|why| {
             match why.strip_prefix("TOML parse error at line ") {
                 Some(place) => Some(place.split_once(": ")?.1),
                 None => Some(why),

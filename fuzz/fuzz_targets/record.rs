@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     stored(bytes);
     stored(&frame::sign("", bytes));
-    // Too little input is no finding.
+    // Too little input is not a finding.
     let _ = written(&mut Unstructured::new(bytes));
 });
 

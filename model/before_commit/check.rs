@@ -28,7 +28,7 @@ fn times(asked: &AtomicUsize) -> usize {
     asked.load(Ordering::Relaxed)
 }
 
-/// Says no until it was asked so many times.
+/// Says no until it was asked this many times.
 fn no_until(asked: usize) -> impl Fn(&Connection) -> Result<(), String> {
     let count = AtomicUsize::new(0);
     move |_| {
@@ -92,7 +92,7 @@ fn a_check_that_says_no_stops_before_the_commit_point_and_is_asked_at_each_run()
         error.to_string(),
         format!(
             "stopped part-way and nothing is lost; could not verify: the daemon's own check of {} says: \
-             session 7 has no account; mend what it found, or the check, then run this again, or abort",
+             session 7 has no account; fix what it found, or the check, then run this again, or abort",
             target.display()
         )
     );

@@ -70,7 +70,7 @@ fn i8_a_rehearsal_copies_and_checks_everything_and_leaves_every_byte_as_it_was()
     drop(cutover::sql(&plan, &mut ()).expect("SQL"));
 }
 
-/// A mapping of one's own that looks up a row of a table that is no part of the plan.
+/// A mapping of one's own that looks up a row of a table that is not part of the plan.
 struct LooksUp;
 
 impl Mapping for LooksUp {
@@ -207,7 +207,7 @@ fn a_rehearsal_tells_the_first_refused_pairs_of_each_source_and_how_many_more() 
         // On one line, and nothing for a terminal to obey.
         assert_eq!(told[19], "first/0113: never  [31m");
         let text = cause.to_string();
-        assert!(text.contains("; first/0113: never  [31m; and 10 more; mend"), "{text}");
+        assert!(text.contains("; first/0113: never  [31m; and 10 more; fix"), "{text}");
     }
 }
 
@@ -380,7 +380,7 @@ fn a_rehearsal_finds_a_check_that_says_no() {
     let plan = small_plan_builder(daemon.path()).check(|_| Err("too few accounts".to_owned()));
     let cause = refused(daemon.path(), &plan.build().expect("a plan"));
     assert!(matches!(&cause, Cause::CheckRefused { .. }), "{cause:?}");
-    assert!(cause.to_string().contains("says: too few accounts; mend what it found"), "{cause}");
+    assert!(cause.to_string().contains("says: too few accounts; fix what it found"), "{cause}");
 }
 
 /// It writes what it is given, and reads one pair less.
@@ -415,7 +415,7 @@ fn a_rehearsal_finds_a_mapping_that_does_not_read_back_what_it_wrote() {
     let error = rehearsed(daemon.path(), &plan.build().expect("a plan")).expect_err("it is found");
     let Error::Verification(found) = &error else { panic!("{error:?}") };
     assert_eq!((found.expected_pairs, found.found_pairs), (20, 19));
-    assert!(error.to_string().ends_with("mend the mapping, and rehearse again"), "{error}");
+    assert!(error.to_string().ends_with("fix the mapping, and rehearse again"), "{error}");
 }
 
 #[test]

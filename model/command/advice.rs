@@ -44,7 +44,7 @@ fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
         let said = text(&output.stdout) + &text(&output.stderr);
         let succeeds = match code(&output) {
             0 => !said.contains("nothing to ") && !said.contains("nothing remains"),
-            // What the daemon has written is no refusal.
+            // What the daemon has written is not a refusal.
             8 => true,
             2..=5 => false,
             other => panic!("{situation}: {verb} ended with {other}: {said}"),

@@ -95,7 +95,7 @@ fn no_verb_ends_with_0_where_what_it_says_can_not_be_printed() {
     ends_with_7(&["completions".to_owned(), "bash".to_owned()]);
     assert_eq!(daemon.state(), "Tombstoned");
     daemon.ends("abort", &["--yes"], 3);
-    // A reader that has read enough is no such case: `cutover status | head -1`.
+    // A reader that has read enough is not such a case: `cutover status | head -1`.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let words = daemon.words("status", &[]);

@@ -86,7 +86,7 @@ fn the_stores_come_back_whole_from_every_state_that_has_a_way_back() {
 fn migrate_goes_on_from_where_a_kill_left_it() {
     for state in ["Migrating", "Committed"] {
         let daemon = Daemon::left_at(state);
-        // The killed process had another chunk size, which is no part of the plan's identity.
+        // The killed process had another chunk size, which is not part of the plan's identity.
         daemon.ends("migrate", &["--yes"], 0);
         daemon.is_whole_in_sql();
     }

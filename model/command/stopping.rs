@@ -54,7 +54,7 @@ impl Slow {
     }
 }
 
-/// A program as a person starts it: whoever started the tests may ignore signals, as nohup does, and
+/// A program as a person starts it: anyone who started the tests may ignore signals, as nohup does, and
 /// programs inherit that.
 fn at_a_terminal(program: &str) -> Command {
     let mut command = Command::new("env");
@@ -96,7 +96,7 @@ fn read_until(lines: &mut impl BufRead, word: &str) -> String {
     said
 }
 
-/// A pipe that is full: whoever writes into it waits until it is read.
+/// A pipe that is full: anyone who writes into it waits until it is read.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");

@@ -212,7 +212,7 @@ fn told(error: &Error) -> Told {
     }
 }
 
-/// Stops the copy after so many chunks.
+/// Stops the copy after this many chunks.
 pub struct StopAfter(pub usize, pub Cell<usize>);
 
 impl Observer for StopAfter {

@@ -25,7 +25,7 @@ pub enum Strike {
     Kill { step: usize, point: usize },
     /// An I/O error there, once.
     Fail { step: usize, point: usize },
-    /// The observer asks to stop after so many chunks: in the copy, or before the next step.
+    /// The observer asks to stop after this many chunks: in the copy, or before the next step.
     Cancel { chunks: usize },
 }
 
@@ -379,7 +379,7 @@ fn make(walk: &mut Walk, step: Step, change: Change<SOURCES>) -> bool {
 }
 
 /// Which invariant is broken in `world`, where an operator has done no more than the model is
-/// searched for: whoever deletes every marker and names another target is beyond any program.
+/// searched for: anyone who deletes every marker and names another target is beyond any program.
 pub fn broken(world: &World) -> Option<String> {
     (world.acts <= 1).then(|| invariants::standing(world)).flatten()
 }

@@ -40,7 +40,7 @@ fn limit(bytes: Option<u64>) {
     setrlimit(Resource::As, Rlimit { current: bytes, maximum: None }).expect("a soft limit");
 }
 
-/// A child's part: an act in an address space that may grow by so many bytes.
+/// A child's part: an act in an address space that may grow by this many bytes.
 pub fn play_limited(act: &str, folder: &Path, bytes: &str) {
     let before = own_bytes("VmSize:");
     limit(bytes.parse().ok().map(|bytes: u64| before + bytes));
@@ -50,7 +50,7 @@ pub fn play_limited(act: &str, folder: &Path, bytes: &str) {
     tell(&played);
 }
 
-/// A child's part: a migration that may take so many bytes from instant `at` on, with nothing left
+/// A child's part: a migration that may take this many bytes from instant `at` on, with nothing left
 /// over from before.
 pub fn migrate_limited(folder: &Path, at: &str, bytes: &str) {
     let [at, bytes] = [at, bytes].map(|word| word.parse().expect("a number"));

@@ -88,7 +88,7 @@ impl Observer for StopBehind {
     }
 }
 
-/// Whoever asked while the target was verified once found the commit point behind them.
+/// Anyone who asked while the target was verified once found that the commit point had passed.
 #[test]
 fn cancelling_is_heard_between_steps_and_for_the_last_time_before_the_commit_point() {
     for step in ["make durable what was found", "copy", "verify", "prepare the tombstones"] {

@@ -227,6 +227,6 @@ fn i7_rows_that_a_unique_index_refuses_stop_the_run_and_a_mended_plan_goes_on() 
     assert!(text.contains("UNIQUE constraint failed: first.name"), "{text}");
     drop(failed);
     assert_eq!(indexes(folder.path()), BTreeSet::new());
-    drop(cutover::sql(&plan(folder.path()), &mut ()).expect("the plan is mended"));
+    drop(cutover::sql(&plan(folder.path()), &mut ()).expect("the plan is fixed"));
     assert_eq!(indexes(folder.path()), all());
 }

@@ -185,7 +185,7 @@ fn a_pair_that_a_mapping_refuses_stops_the_run_and_the_next_run_goes_on() {
     assert!(failed.handle.is_some_and(|handle| handle.abort().is_ok()), "the handle is of use");
 
     let connection =
-        cutover::sql(&plan(folder.path(), Some("bob")), &mut ()).expect("the mapping is mended");
+        cutover::sql(&plan(folder.path(), Some("bob")), &mut ()).expect("the mapping is fixed");
     let of_bob: i64 = connection
         .query_one("SELECT count(*) FROM session WHERE account = 1", [], |row| row.get(0))
         .expect("counts");
@@ -227,7 +227,7 @@ fn a_statement_that_sqlite_can_not_compile_is_the_mapping_s_fault_and_not_the_di
         fresh_handle(&plan).begin().expect("begins");
         let failed = migrating_handle(&plan).run(&mut ()).expect_err(statement);
         let text = failed.error.to_string();
-        let words = "mend the pair or the mapping, then run this again, or abort";
+        let words = "fix the pair or the mapping, then run this again, or abort";
         assert!(text.contains(reason) && text.contains(words), "{text}");
     }
 }

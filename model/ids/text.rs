@@ -72,7 +72,7 @@ pub fn is_path(word: &str) -> bool {
             || endings.iter().any(|ending| word.ends_with(ending) && *ending != word))
 }
 
-/// So many `_` has the name of no function but a test's.
+/// This many `_` has the name of no function but a test's.
 const SENTENCE: usize = 5;
 
 /// What stands between "tested by" or "checked by" and the end of the sentence.

@@ -16,9 +16,9 @@ use std::thread;
 /// How thoroughly a log is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Care {
-    /// Every so many prefixes are cut.
+    /// Every this many prefixes are cut.
     pub stride: usize,
-    /// So many random subsets of what is not durable are left; all of them where they are fewer.
+    /// This many random subsets of what is not durable are left; all of them where they are fewer.
     pub subsets: u32,
 }
 
@@ -200,7 +200,7 @@ impl Life {
     }
 }
 
-/// So many times fewer than with the default number of samples, and at least every one.
+/// This many times fewer than with the default number of samples, and at least every one.
 fn stride(by_default: usize) -> usize {
     (by_default * 12 / samples().max(1)).max(1)
 }
@@ -282,7 +282,7 @@ const KILLED: [(&[&str], &str); 9] = [
     (&["sql", "sql-writes"], "reclaim"),
 ];
 
-/// Records acts, the last of which is killed after so many operations, and the start after it, which
+/// Records acts, the last of which is killed after this many operations, and the start after it, which
 /// is cut.
 pub fn kill_and_restart(
     place: &Place,

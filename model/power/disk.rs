@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A look at a name that begins so leaves a mark in the log.
 const MARK: &str = ".mark:";
 
-/// A mark that begins so, and a number: who leaves it is killed after so many more operations.
+/// A mark that begins so, and a number: who leaves it is killed after this many more operations.
 pub const VICTIM: &str = "kill ";
 
 /// The last mark of a disk with a fault: how many calls could have met it.

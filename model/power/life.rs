@@ -135,7 +135,7 @@ fn sql_key(number: u8) -> Vec<u8> {
     vec![8, number]
 }
 
-/// A child's part: one act of a life in `folder`, whose disk kills it after so many operations.
+/// A child's part: one act of a life in `folder`, whose disk kills it after this many operations.
 pub fn act(act: &str, folder: &Path, sources: usize, killed_at: &str) -> Result<(), Error> {
     let plan = plan(folder, sources);
     if !killed_at.is_empty() {
@@ -203,7 +203,7 @@ pub fn create(folder: &Path, sources: usize) {
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
     pub name: &'static str,
-    /// After so many operations that change or sync something.
+    /// After this many operations that change or sync something.
     pub killed_at: Option<usize>,
     /// What the process does wrong on purpose.
     pub mistake: &'static str,

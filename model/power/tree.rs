@@ -159,14 +159,14 @@ impl Tree {
     pub fn folder_mut(&mut self, ino: Ino) -> &mut BTreeMap<String, Ino> {
         match self.nodes.get_mut(&ino) {
             Some(Node::Folder(names)) => names,
-            Some(Node::File(_)) | None => panic!("{ino} is no folder"),
+            Some(Node::File(_)) | None => panic!("{ino} is not a folder"),
         }
     }
 
     pub fn file_mut(&mut self, ino: Ino) -> &mut Data {
         match self.nodes.get_mut(&ino) {
             Some(Node::File(data)) => data,
-            Some(Node::Folder(_)) | None => panic!("{ino} is no file"),
+            Some(Node::Folder(_)) | None => panic!("{ino} is not a file"),
         }
     }
 
@@ -213,7 +213,7 @@ impl Tree {
     }
 
     fn write_names(&self, ino: Ino, folder: &Path) {
-        let Some(Node::Folder(names)) = self.node(ino) else { panic!("{ino} is no folder") };
+        let Some(Node::Folder(names)) = self.node(ino) else { panic!("{ino} is not a folder") };
         for (name, ino) in names {
             let path = folder.join(name);
             match self.node(*ino) {

@@ -1,7 +1,7 @@
 //! I-1 by induction. Not over the worlds that can be reached, but over every world in which the
 //! hypothesis holds, whatever led there: no change of any step, no kill, no power cut and no stock
 //! writer leads out of it. It holds at the beginning, so it holds always. What an operator does by
-//! hand is no part of it.
+//! hand is not part of it.
 
 use super::fact::Fact;
 use super::mutants::{Eye, Mutant};
@@ -282,7 +282,7 @@ fn i1_is_inductive_over_every_world_in_which_it_holds() {
     assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_023_466 }, None));
 }
 
-/// The induction is no empty one: it breaks at once where the order does.
+/// The induction is not an empty one: it breaks at once where the order does.
 #[test]
 fn i1_is_not_inductive_for_a_wrong_order() {
     for mutant in [

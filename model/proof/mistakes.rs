@@ -27,7 +27,7 @@ const SKIPPED: [Kind; 12] = [
     "Reclaimed",
 ];
 
-/// What is not found in so many worlds of one kind is looked for in the next.
+/// What is not found in this many worlds of one kind is looked for in the next.
 const WORLDS_MAX: usize = 300_000;
 
 type Search = fn(Mutant) -> Option<Found>;
@@ -95,7 +95,7 @@ fn told(mutant: Mutant) -> String {
             format!("{kind} leaves out, for the {} time: {name}", ORDINALS[number])
         }
         Mutant::Swaps(kind, at, [first, then]) => {
-            format!("{kind}, change {}: {first}, behind: {then}", at + 1)
+            format!("{kind}, change {}: {first}, only after: {then}", at + 1)
         }
         Mutant::Hurries(first, then) => format!("{then} is done before {first}"),
         Mutant::Skips(kind) => format!("{kind} is skipped"),
@@ -149,7 +149,7 @@ fn every_mistake_is_found_or_there_is_a_reason_why_it_is_none() {
          for in worlds of\none source and power cuts, and with `CUTOVER_SWEEP=100` in all of them, {WORLDS_MAX} \
          of each kind at most.\n\n\
          ## Found\n\n\
-         The shortest way to it has so many moves, in worlds of so many sources where the named \
+         The table gives the length of the shortest way to it in moves, and the number of sources of the worlds where the named \
          things go wrong.\n\n\
          | mistake | breaks | moves | sources, worlds |\n|---|---|---|---|\n",
         mutants.len(),
@@ -181,7 +181,7 @@ fn reason(mutant: Mutant) -> Option<&'static str> {
             "what a power cut takes back of a copy is copied again; its end is confirmed first"
         }
         Mutant::Drops("Commit", ..) | Mutant::Swaps("Commit", ..) => {
-            "`Finish` confirms the commit first; this sync is for the caller, who is told of it"
+            "`Finish` confirms the commit first; this sync is for the caller, who hears of it"
         }
         Mutant::Swaps("Unseal", 0, _) => {
             "a folder's own changes are left in their order here: the sync is for where they are not"
@@ -214,7 +214,7 @@ fn reason(mutant: Mutant) -> Option<&'static str> {
             "bytes that a power cut brings back are freed by the next reclaim"
         }
         Mutant::Drops("Reclaimed", "syncs the folder", _) | Mutant::Swaps("Reclaimed", 2, _) => {
-            "a store that is gone is told under a final marker too, in other words"
+            "a store that is gone is reported under a final marker too, in other words"
         }
         Mutant::Drops("Tidy" | "Unclaim", ..)
         | Mutant::Drops("Unseal", "syncs the folder", 1)

@@ -159,7 +159,7 @@ fn the_crash_windows_are_those_that_are_written_down() {
         writeln!(text, "\n## {}\n\nKilled at every one in `{}`.\n", story.name, story.tests)
             .unwrap();
         text.push_str(
-            "| behind | path | retired | record | claim | a kill leaves | and a power cut | the next start goes on with |\n\
+            "| after | path | retired | record | claim | a kill leaves | and a power cut | the next start goes on with |\n\
              |---|---|---|---|---|---|---|---|\n",
         );
         let mut row = |world: &World<1>, behind: String| {

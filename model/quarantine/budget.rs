@@ -22,7 +22,7 @@ fn without_a_budget_the_first_pair_that_is_refused_stops_the_run() {
         };
         assert!(error.to_string().contains(key), "{error}");
         assert_eq!(count(folder.path(), TABLES) > 0, budget == [2, 0]);
-        // The plan is mended, and goes on.
+        // The plan is fixed, and goes on.
         drop(cutover::sql(&plan(folder.path(), ENOUGH), &mut ()).expect("SQL"));
         assert_eq!(count(folder.path(), IN_QUARANTINE), 11);
     }

@@ -1,4 +1,4 @@
-//! Who has a store's files open, as the kernel tells it to whoever asks from outside.
+//! Who has a store's files open, as the kernel tells it to anyone who asks from outside.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The lock file is opened by whoever only waits for it.
+    /// The lock file is opened by anyone who only waits for it.
     pub fn is_lock(&self) -> bool {
         self.file.file_name().is_some_and(|name| name == "lock")
     }
@@ -51,7 +51,7 @@ pub fn held(folder: &Path) -> Vec<Held> {
     processes.flat_map(|process| held_by(&process, folder)).collect()
 }
 
-/// What is open for writing in `folder` by a process that has fjall's lock on that store, as whoever
+/// What is open for writing in `folder` by a process that has fjall's lock on that store, as anyone who
 /// has a database open. Without the lock it is a child of this process that has not come to its
 /// `exec`, and has open what cutover had when it was forked.
 pub fn written(folder: &Path) -> Vec<Held> {

@@ -72,7 +72,7 @@ fn something_foreign_at_a_source_s_path_is_refused() {
 fn something_foreign_at_a_retired_name_is_refused() {
     let daemon = Daemon::fresh();
     fs::write(daemon.at("accounts.retired"), "dear reader").expect("writes");
-    let words = ["accounts.retired stands something that this migration did not put there"];
+    let words = ["accounts.retired was not put there by this migration"];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::ForeignAtRetired(0), &words);
     fs::remove_file(daemon.at("accounts.retired")).expect("removes");
     fs::create_dir(daemon.at("accounts.retired")).expect("creates");

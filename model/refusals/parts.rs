@@ -24,7 +24,7 @@ fn i2_a_store_with_a_link_inside_is_refused_before_it_is_sealed() {
         symlink(daemon.at("elsewhere"), &place).expect("links");
         scattered(&daemon, &format!("sessions/{inside}"), "a symbolic link");
     }
-    // And one that is no part of the store.
+    // And one that is not part of the store.
     let daemon = Daemon::fresh();
     fs::create_dir(daemon.at("sessions/uploads")).expect("creates");
     symlink("/nowhere", daemon.at("sessions/uploads/a")).expect("links");
@@ -68,7 +68,7 @@ fn a_store_with_a_socket_inside_is_refused_before_it_is_sealed() {
 #[test]
 fn i2_a_store_that_lacks_what_every_store_has_is_refused_before_it_is_opened() {
     let lacks = |daemon: &Daemon, words: &str| {
-        let all = ["source 'sessions' at", "is no store that can be moved", words, "restore it"];
+        let all = ["source 'sessions' at", "is not a store that can be moved", words, "restore it"];
         refused(daemon.path(), &daemon.plan(), |c| matches!(c, Cause::NotAStore { .. }), &all);
     };
     let daemon = Daemon::fresh();

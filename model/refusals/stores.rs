@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::symlink;
 
 fn no_store(daemon: &Daemon, words: &[&str]) {
-    let mut all = vec!["source 'sessions' at", "is no store that can be moved"];
+    let mut all = vec!["source 'sessions' at", "is not a store that can be moved"];
     all.extend(words);
     refused(daemon.path(), &daemon.plan(), |c| matches!(c, Cause::NotAStore { .. }), &all);
 }
@@ -30,7 +30,7 @@ fn a_store_whose_version_file_is_no_regular_file_is_refused_at_once() {
     let version = daemon.at("sessions/version");
     fs::rename(&version, daemon.at("version")).expect("renames");
     symlink(daemon.at("version"), &version).expect("links");
-    no_store(&daemon, &["its version file is no regular file"]);
+    no_store(&daemon, &["its version file is not a regular file"]);
     fs::remove_file(&version).expect("removes");
     let made = Command::new("mkfifo").arg(&version).status().expect("mkfifo(1)");
     assert!(made.success());
@@ -39,7 +39,7 @@ fn a_store_whose_version_file_is_no_regular_file_is_refused_at_once() {
     let (done, result) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(cutover::sql(&plan, &mut ()).map(drop)));
     let result = result.recv_timeout(std::time::Duration::from_secs(20)).expect("no hang");
-    says(&result.expect_err("it is refused"), &["its version file is no regular file"]);
+    says(&result.expect_err("it is refused"), &["its version file is not a regular file"]);
 }
 
 #[test]

@@ -15,7 +15,12 @@ fn a_target_that_is_no_database_is_refused() {
     fs::remove_dir(&target).expect("removes");
     for text in ["short", &"a long letter ".repeat(1000)] {
         fs::write(&target, text).expect("writes");
-        refused(daemon.path(), &daemon.plan(), no_database, &["target.sqlite is no SQLite", words]);
+        refused(
+            daemon.path(),
+            &daemon.plan(),
+            no_database,
+            &["target.sqlite is not an SQLite database", words],
+        );
     }
     fs::remove_file(&target).expect("removes");
     sqlite(&target, "CREATE TABLE cutover_record (x)");
@@ -82,10 +87,10 @@ impl Mapping for Defined {
 
 #[test]
 fn a_table_s_definition_is_tried_before_anything_is_changed() {
-    let something_else = "it makes something else; mend the mapping's CREATE TABLE";
+    let something_else = "it makes something else; fix the mapping's CREATE TABLE";
     for (create, words) in [
-        ("CREATE TABLE t (key, key)", "by its definition: duplicate column name: key"),
-        ("CREATE TABLE t (key,, value)", "by its definition: near"),
+        ("CREATE TABLE t (key, key)", "from its definition: duplicate column name: key"),
+        ("CREATE TABLE t (key,, value)", "from its definition: near"),
         ("CREATE TABLE t AS SELECT * FROM nowhere", "no such table: nowhere"),
         ("CREATE TABLE IF NOT EXISTS old (key, value)", something_else),
         ("CREATE TABLE other (key, value)", something_else),

@@ -16,7 +16,7 @@ fn begun(plan: &Plan) -> Handle<Migrating> {
     }
 }
 
-/// Has somebody else act once, at the first instant of the name `then` behind one whose name begins with
+/// Has somebody else act once, at the first instant of the name `then` after one whose name begins with
 /// `step`; the step itself, where they are the same. Says afterwards whether it came to that.
 fn when(step: &'static str, then: &'static str, act: impl Fn() + 'static) -> Rc<Cell<bool>> {
     let done = Rc::new(Cell::new(false));
@@ -81,7 +81,7 @@ fn i3_i8_a_store_that_was_swapped_under_the_seal_keeps_its_name() {
     let path = root.path().join("a");
     let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
     let at = path.clone();
-    // Behind the marker at the retired name, and before the exchange.
+    // After the marker at the retired name, and before the exchange.
     let seen = Rc::new(Cell::new(0));
     let done = Rc::new(Cell::new(false));
     let told = Rc::clone(&done);
@@ -159,7 +159,7 @@ fn i1_a_tombstone_that_lies_ready_is_synced_before_it_gets_its_name() {
     }
 }
 
-/// What is read on behind the last key is not compared with anything by the verification: both would
+/// What is read on after the last key is not compared with anything by the verification: both would
 /// lack it.
 #[test]
 fn i2_a_copy_that_stops_behind_every_single_pair_goes_on_with_the_very_next_key() {
@@ -173,7 +173,7 @@ fn i2_a_copy_that_stops_behind_every_single_pair_goes_on_with_the_very_next_key(
         }
         stops += 1;
     };
-    // It stops before each chunk but the first, and before what comes behind the copy.
+    // It stops before each chunk but the first, and before what comes after the copy.
     assert!(stops >= 12, "{stops}");
     drop(handle.finish().expect("finishes"));
     for (of, source) in (1..).zip(super::SOURCES) {

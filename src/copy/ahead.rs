@@ -21,11 +21,11 @@ pub(super) struct Rest<'a> {
     pub(super) keyspace: &'a str,
     /// The last key that is copied.
     pub(super) after: Option<Vec<u8>>,
-    /// Whether no chunk goes on behind it.
+    /// Whether no chunk goes on after it.
     pub(super) ends_group: bool,
 }
 
-/// Pairs in the order of their keys, one behind the other in one buffer.
+/// Pairs in the order of their keys, one after the other in one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
@@ -33,11 +33,11 @@ pub(super) struct Batch {
     ends: Vec<(usize, usize)>,
     /// Of these pairs alone.
     pub(super) digest: Digest,
-    /// What ends behind these pairs.
+    /// What ends after these pairs.
     pub(super) end: Option<End>,
 }
 
-/// What ends behind a pair.
+/// What ends after a pair.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// A chunk; the keyspace goes on.

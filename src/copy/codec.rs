@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Decodes JSON; blanks behind it are allowed, anything else is not.
+/// Decodes JSON; blanks after it are allowed, anything else is not.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn from_json<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, String> {
 ///
 /// # Errors
 ///
-/// Where a map's key is no string, or the type's own `Serialize` fails.
+/// Where a map's key is not a string, or the type's own `Serialize` fails.
 pub fn to_json<V: Serialize>(value: &V) -> Result<Vec<u8>, String> {
     serde_json::to_vec(value).map_err(|error| format!("JSON: {error}"))
 }
@@ -42,7 +42,7 @@ pub fn to_json<V: Serialize>(value: &V) -> Result<Vec<u8>, String> {
 pub fn from_postcard<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("postcard: {} bytes are left behind the value", rest.len())),
+        Ok((_, rest)) => Err(format!("postcard: {} bytes are left after the value", rest.len())),
         Err(error) => Err(format!("postcard: {error}")),
     }
 }
@@ -114,6 +114,6 @@ mod tests {
         assert_eq!(from_postcard::<Login>(&bytes).unwrap(), login);
         bytes.push(0);
         let error = from_postcard::<Login>(&bytes).unwrap_err();
-        assert_eq!(error, "postcard: 1 bytes are left behind the value");
+        assert_eq!(error, "postcard: 1 bytes are left after the value");
     }
 }

@@ -61,7 +61,7 @@ pub mod json {
     ///
     /// # Errors
     ///
-    /// A map's key is no string, or a number is not finite.
+    /// A map's key is not a string, or a number is not finite.
     pub fn serialize<V: Serialize, S: Serializer>(value: &V, to: S) -> Result<S::Ok, S::Error> {
         let text = serde_json::to_string(value).map_err(ser::Error::custom)?;
         to.serialize_str(&text)
@@ -71,7 +71,7 @@ pub mod json {
     ///
     /// # Errors
     ///
-    /// It is no JSON of a `V`.
+    /// It is not JSON of a `V`.
     pub fn deserialize<'de, V, D>(from: D) -> Result<V, D::Error>
     where
         V: DeserializeOwned,
@@ -84,7 +84,7 @@ pub mod json {
 
 /// Numbers that SQLite's own do not hold, as a `BLOB` of their bytes, the highest first, and an `Option`
 /// of them. `u64` and `u128` sort and compare as numbers do; `f64` and `f32` are kept to the last bit,
-/// NaN and negative zero too, and negative ones sort behind the others.
+/// NaN and negative zero too, and negative ones sort after the others.
 pub mod big_endian {
     use super::{BigEndian, Deserializer, Serializer};
 

@@ -100,7 +100,7 @@ pub enum Part<'a> {
     Behind(Split<'a>),
 }
 
-/// The pair behind which a keyspace is divided, somewhere about its middle.
+/// The pair after which a keyspace is divided, somewhere about its middle.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Split<'a> {
@@ -268,7 +268,7 @@ impl<'a> Rows<'a> {
         self.connection.last_insert_rowid()
     }
 
-    /// Runs one statement of our own; that it fails is no pair's fault.
+    /// Runs one statement of our own; that it fails is not the fault of a pair.
     pub(super) fn run(&self, sql: &str) -> Result<(), MappingError> {
         let run = self.execute_raw(sql, []);
         run.map(drop).map_err(|error| MappingError::Engine(error.to_string()))

@@ -19,10 +19,10 @@ pub(crate) fn table(plan: &str) -> Table {
     Table::new(name, create)
 }
 
-/// So many refused pairs are told, and of the others how many.
+/// This many refused pairs are listed; the others are counted.
 pub(crate) const REFUSED_TOLD_MAX: usize = 20;
 
-/// A refused pair's reason is told with so many bytes.
+/// A refused pair's reason is cut to this many bytes.
 const REASON_BYTES_TOLD: usize = 200;
 
 /// Refused pairs that are counted instead of kept: how many of each source, and the first of them.
@@ -74,7 +74,7 @@ fn told(keyspace: &str, key: &[u8], reason: &str) -> RefusedPair {
 /// Where refused pairs go.
 #[derive(Debug)]
 pub(super) enum Quarantine<'a> {
-    /// Into the table, and so many more may.
+    /// Into the table, and this many more may.
     Kept { table: String, room: u64 },
     /// Nowhere.
     Counted(&'a Counted),
@@ -83,9 +83,9 @@ pub(super) enum Quarantine<'a> {
 /// What became of pairs that were to be written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// So many of them, from the first on, are rows now, or in quarantine.
+    /// This many of them, from the first on, are rows now, or in quarantine.
     pub(super) pairs: usize,
-    /// So many of these are in quarantine.
+    /// This many of these are in quarantine.
     pub(super) quarantined: u64,
     /// Why the next one is refused, for which there is no room.
     pub(super) refused: Option<String>,

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A refused pair is named by so many bytes of its key.
+/// A refused pair is named by this many bytes of its key.
 const KEY_BYTES_SHOWN: usize = 32;
 
 /// One keyspace to copy, and where from; no store where its source was missing.
@@ -22,7 +22,7 @@ pub(crate) struct Job<'a> {
     pub(crate) source: &'a str,
     pub(crate) keyspace: &'a Keyspace,
     pub(crate) store: Option<&'a Store>,
-    /// So many pairs of the source may go into quarantine.
+    /// This many pairs of the source may go into quarantine.
     pub(crate) quarantine: u64,
     /// Where refused pairs are counted, and neither kept nor in the way.
     pub(crate) counted: Option<&'a Counted>,
@@ -51,12 +51,12 @@ pub(crate) struct Part {
     pub(crate) spent: Duration,
 }
 
-/// A keyspace is taken for so many bytes when a chunk is filled, besides those of its pairs: its table
+/// A keyspace is taken for this many bytes when a chunk is filled, besides those of its pairs: its table
 /// takes a page, and its fence is taken down and put up again. So a chunk of 64 MiB has at most 4,096
 /// keyspaces, and a small one has one.
 const KEYSPACE_BYTES: usize = 16 * 1024;
 
-/// A pair that was not read yet is taken for so many bytes: few, since what it is taken for only decides
+/// A pair that was not read yet is taken for this many bytes: few, since what it is taken for only decides
 /// which fences are taken down together.
 const PAIR_BYTES: u64 = 64;
 

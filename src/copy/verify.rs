@@ -161,7 +161,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Tells how much of a keyspace is found, behind what was found `before` it, and asks whether to stop.
+/// Tells how much of a keyspace is found, after what was found `before` it, and asks whether to stop.
 fn teller<'a>(
     keyspace: &'a KeyspaceRecorded,
     before: (u64, u64),

@@ -46,10 +46,8 @@ fn of_errno(errno: Errno, path: &Path) -> &'static str {
         Errno::ACCESS | Errno::PERM => RIGHTS,
         Errno::NOMEM => "give this program more memory and run this again",
         Errno::ROFS => "mount its file system for writing and run this again",
-        Errno::NOENT => {
-            "look whether the path is right and its volume is mounted and run this again"
-        }
-        Errno::NOTDIR => "correct the path: a part of it is a file, and no folder",
+        Errno::NOENT => "check that the path is right and its volume is mounted and run this again",
+        Errno::NOTDIR => "correct the path: a part of it is a file, not a folder",
         Errno::ISDIR => {
             "look what the folder is that stands there, move it elsewhere and run this again"
         }
@@ -62,7 +60,7 @@ fn of_errno(errno: Errno, path: &Path) -> &'static str {
             "end the program that uses it, or unmount what is mounted there, and run this again"
         }
         Errno::IO => {
-            "look at the disk and the system's log, for the disk may be failing, and run this again"
+            "look at the disk and the system's log, since the disk may be failing, and run this again"
         }
         _ => LOOK,
     }

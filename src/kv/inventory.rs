@@ -18,7 +18,7 @@ use std::path::Path;
 /// fjall's own folders are 3 deep. Each folder on the way takes a descriptor and a part of the stack.
 const FOLDERS_DEEP_MAX: usize = 64;
 
-/// Differences that are told; the others are counted.
+/// Differences that are listed; the others are counted.
 const DIFFERENCES_MAX: usize = 3;
 
 /// What is read of a journal at once.
@@ -257,7 +257,7 @@ fn named(file: &str, sealed: &Inventory) -> String {
     }
 }
 
-/// XXH3-128 over the journals among `files`, one behind the other.
+/// XXH3-128 over the journals among `files`, one after the other.
 fn digest_journals(
     folder: &impl AsFd,
     path: &Path,

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A lock that is only ever held for a few file operations is waited for in steps of this.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// So many of them are far longer than the few operations take.
+/// This many of them are far longer than the few operations take.
 const WAITS_MAX: usize = 500;
 
 /// An exclusive `flock`. On a store's own folder it follows the exchange, and does not collide with
@@ -78,7 +78,7 @@ impl Drop for FileLock {
     }
 }
 
-/// Who holds a `flock` on what stands at `path`, in words, so far as the kernel tells.
+/// Who holds a `flock` on what stands at `path`, in words, so far as the kernel says.
 pub(crate) fn holder_of(path: &Path) -> String {
     held_by(path).unwrap_or_else(|| "another process".to_owned())
 }

@@ -18,7 +18,7 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
     version::check_native(&site.name, &site.path)?;
-    // Opening would follow a link, and no file behind one is synced, locked or sealed.
+    // Opening would follow a link, and no file beyond one is synced, locked or sealed.
     let before = inventory::tree_at(&site.path)?;
     if let Some((entry, what)) = before.scattered {
         let path = site.path.join(entry);
@@ -67,7 +67,7 @@ impl Held {
         self.files.append(&mut other.files);
     }
 
-    /// Removes all of them. What `Drop` does, and this tells where it fails.
+    /// Removes all of them. What `Drop` does, and this reports where it fails.
     pub(crate) fn remove(mut self) -> Result<(), Cause> {
         let mut removed = Ok(());
         for file in self.files.drain(..) {

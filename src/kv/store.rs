@@ -108,7 +108,7 @@ impl Store {
         Ok(bytes.checked_div(pairs))
     }
 
-    /// Visits the pairs of a keyspace in the order of their keys, from behind `after` on, until
+    /// Visits the pairs of a keyspace in the order of their keys, from after `after` on, until
     /// `visit` returns false. Returns whether it came to the end; a keyspace that does not exist
     /// has none.
     pub(crate) fn visit(

@@ -29,7 +29,7 @@ fn temporary(store: &Path) -> PathBuf {
     store.join("version.cutover")
 }
 
-/// The bytes of a store's `version` file; none where there is no such file. What is no regular file
+/// The bytes of a store's `version` file; none where there is no such file. What is not a regular file
 /// is not opened: a FIFO would be waited for.
 pub(super) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
     if !disk::metadata(&path(store))?.is_some_and(|metadata| metadata.is_file()) {
@@ -108,7 +108,7 @@ pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
         Err(Cause::NotAStore { name: name.to_owned(), path: store.to_owned(), reason })
     };
     if disk::metadata(&path(store))?.is_some_and(|metadata| !metadata.is_file()) {
-        return refuse("its version file is no regular file; correct the path".to_owned());
+        return refuse("its version file is not a regular file; correct the path".to_owned());
     }
     match read(store)?.as_deref() {
         Some(NATIVE) => Ok(()),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// The claim of `x.sqlite` is `x.sqlite.cutover`.
 pub const CLAIM_SUFFIX: &str = ".cutover";
 
-/// A longer file is no claim of ours. Room for [`PLANS_MAX`] names of 1 KiB each.
+/// A longer file is not a claim of ours. Room for [`PLANS_MAX`] names of 1 KiB each.
 pub const CLAIM_BYTES_MAX: usize = 256 * 1024;
 
 /// More plans than one target ever holds.

@@ -105,11 +105,11 @@ pub enum Contradiction {
     RecordElsewhere,
     /// The markers name another target, and the caller's has no record of this migration.
     TargetElsewhere,
-    /// The markers say that the target was live, and in its database, which is there, is no record.
+    /// The markers say that the target was live, and its database, which is there, has no record.
     RecordGone,
     /// The same, of a target that the markers name and that is not the caller's.
     RecordGoneElsewhere,
-    /// The target is no SQLite database, or its record can't be read whole.
+    /// The target is not an SQLite database, or its record can't be read whole.
     TargetUnreadable,
     /// It can't be known what the target holds.
     TargetUnreachable,

@@ -112,7 +112,7 @@ const fn marker_at(path: AtPath) -> Option<MarkerSeen> {
     }
 }
 
-/// What must be so on disk before each step, whoever asks for it (I-1, I-3, I-5, I-6).
+/// What must be so on disk before each step, for every intent (I-1, I-3, I-5, I-6).
 fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> bool {
     let no_record = f.record.is_none();
     let live = f.is(RecordStage::Live);
@@ -575,7 +575,7 @@ fn i4_what_a_killed_seal_left_is_tidied_before_the_source_is_sealed_again() {
 }
 
 /// The file system reported an error, and yet the tombstone can be seen: what is seen may be in the
-/// page cache alone. The power fails behind `GoLive`, and a live target stands beside a seal.
+/// page cache alone. The power fails after `GoLive`, and a live target stands beside a seal.
 #[test]
 fn i4_a_tombstone_whose_sync_failed_is_not_gone_live_upon() {
     let run = Run { id: ID, attempt: 1 };

@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// The first line of every marker.
 pub const FIRST_LINE: &str = "This is a cutover marker. It is not a fjall database any more.";
 
-/// A longer file at a source's path is no marker of ours. Room for [`SOURCES_MAX`] paths of 4 KiB, and
+/// A longer file at a source's path is not a marker of ours. Room for [`SOURCES_MAX`] paths of 4 KiB, and
 /// for a store of 100,000 keyspaces: their names, and some files of each.
 pub const MARKER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -61,7 +61,7 @@ pub struct Inventory {
     pub folders: BTreeMap<String, u64>,
     /// The engine's own files that hold the data: the path below the store's folder, and the bytes.
     pub files: BTreeMap<String, u64>,
-    /// XXH3-128 over its journals, one behind the other: 32 hex digits. Each other file of fjall's has
+    /// XXH3-128 over its journals, one after the other: 32 hex digits. Each other file of fjall's has
     /// a checksum of its own.
     pub journals: String,
 }

@@ -7,7 +7,7 @@
 //! the bytes that the facts are kept in: everything stored is input from a stranger, so decoding is
 //! total and every size is bounded.
 //!
-//! The module is public for whoever checks it. Its types have all their fields and variants in the
+//! The module is public for reviewers. Its types have all their fields and variants in the
 //! open, so that a checker which does not know a new one does not compile: it is outside of what
 //! semantic versioning promises, but for what the rest of the library hands out ([`State`],
 //! [`Contradiction`], [`Stage`], [`MigrationId`]).

@@ -3,7 +3,7 @@
 use super::{Attempt, DecodeError, MigrationId, RecordStage, Run, Was, envelope, hex_bytes};
 use serde::{Deserialize, Serialize};
 
-/// A longer body is no record of ours: room for [`KEYSPACES_MAX`] keyspaces with their tables'
+/// A longer body is not a record of ours: room for [`KEYSPACES_MAX`] keyspaces with their tables'
 /// definitions, and one cursor as long as the longest key.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(error, "pairs are in quarantine, and no table for them");
     }
 
-    /// Whoever adds them up need not look out.
+    /// Adding them up needs no care.
     #[test]
     fn a_record_is_refused_whose_sums_overflow_though_the_checksum_is_right() {
         for change in

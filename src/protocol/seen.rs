@@ -92,7 +92,7 @@ pub enum TargetSeen {
     NoRecord,
     /// A whole record of this plan.
     Record(RecordSeen),
-    /// A file that is no database, or a record that can't be read whole.
+    /// A file that is not a database, or a record that can't be read whole.
     Unreadable,
     /// It is not known: its folder is missing or can't be read, or the database is busy.
     Unreachable,

@@ -163,7 +163,7 @@ impl ClaimFile {
     fn read(&self) -> Result<Result<Claim, String>, Cause> {
         match disk::metadata(&self.path)? {
             None => return Ok(Ok(Claim::default())),
-            Some(metadata) if !metadata.is_file() => return Ok(Err("it is no file".to_owned())),
+            Some(metadata) if !metadata.is_file() => return Ok(Err("it is not a file".to_owned())),
             Some(_) => {}
         }
         match disk::read_bounded(&self.path, CLAIM_BYTES_MAX) {

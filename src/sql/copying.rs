@@ -238,7 +238,7 @@ impl Copying {
 
     /// Copies one chunk of the keyspaces of `jobs`, each with its place in the record and its tables:
     /// `write` is given one after the other, sets its cursor and digest and, where it `quarantines`,
-    /// may write that table too, and says whether the chunk goes on. Behind the last pair of a keyspace
+    /// may write that table too, and says whether the chunk goes on. After the last pair of a keyspace
     /// its indexes are made. Durable when it returns; after an error the connection is gone.
     pub(crate) fn chunk(
         self,

@@ -144,7 +144,7 @@ pub(super) struct Made {
 }
 
 /// Runs a statement and returns the one thing that it has put into the schema; none where that is
-/// nothing or several. SQLite adds rows behind the last one, so that no others need be read. What
+/// nothing or several. SQLite adds rows after the last one, so that no others need be read. What
 /// SQLite itself adds is not counted: the first AUTOINCREMENT makes `sqlite_sequence`, and only a
 /// VACUUM takes it away.
 pub(super) fn make(connection: &Connection, statement: &str) -> rusqlite::Result<Option<Made>> {

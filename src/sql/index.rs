@@ -124,7 +124,7 @@ mod tests {
             let refused = tried(&[statement]).unwrap_err();
             assert!(refused.contains(reason), "{statement}: {refused}");
         }
-        // What is refused leaves nothing behind.
+        // What is refused leaves nothing.
         let tables = [Table::new("t", "CREATE TABLE t (a)")
             .index("CREATE TABLE x (a)")
             .index("CREATE INDEX x ON t (a)")];

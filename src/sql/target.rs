@@ -102,7 +102,7 @@ impl Target {
                 Err(self.no_database("it is a folder".to_owned()))
             }
             Some(metadata) if !metadata.is_file() => {
-                Err(self.no_database("it is no regular file".to_owned()))
+                Err(self.no_database("it is not a regular file".to_owned()))
             }
             Some(_) => Ok(true),
         }
@@ -479,7 +479,7 @@ pub(super) fn define(connection: &Connection, path: &Path, table: &Table) -> Res
 /// can be tried. What needs a module or a function of somebody's own is not in it.
 fn stand_in(connection: &Connection) -> rusqlite::Result<Connection> {
     let empty = Connection::open_in_memory()?;
-    // A virtual table makes its shadows itself, and behind a VACUUM they are listed before it.
+    // A virtual table makes its shadows itself, and after a VACUUM they are listed before it.
     let mut schema = connection.prepare(
         "SELECT sql FROM sqlite_schema
          WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'

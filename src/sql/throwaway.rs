@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The folder's name is the target's, with this behind it.
+/// The folder's name is the target's, with this added.
 pub(super) const FOLDER_SUFFIX: &str = ".cutover-rehearsal";
 
 /// The empty file which says that the folder is a rehearsal's, and may be removed.
@@ -73,7 +73,7 @@ impl Throwaway {
         }
     }
 
-    /// Does so too where no rehearsal follows; a failure is only told.
+    /// Does so too where no rehearsal follows; a failure is only reported.
     pub(crate) fn tidy(target: &Target) {
         if let Err(cause) = Self::remove_left_over(target) {
             tracing::warn!(%cause, "what a killed rehearsal may have left is not removed");
@@ -85,7 +85,7 @@ impl Throwaway {
         Ok(disk::metadata(&self.target.path)?.map_or(0, |found| found.len()))
     }
 
-    /// Removes it. What `Drop` does, and this tells where it fails.
+    /// Removes it. What `Drop` does, and this reports where it fails.
     pub(crate) fn remove(&self) -> Result<(), Cause> {
         remove(&self.folder)
     }
@@ -109,7 +109,7 @@ fn lock(folder: &Path) -> Result<Option<FileLock>, Cause> {
         Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         taken => {
             let lock = taken?;
-            // It may have been another, which whoever made it has removed.
+            // It may have been another, which its maker has removed.
             Ok(lock.is_at(folder)?.then_some(lock))
         }
     }
@@ -137,7 +137,7 @@ fn remove(folder: &Path) -> Result<(), Cause> {
             return Err(in_the_way());
         }
     }
-    // An empty folder is one that was killed before it had its tag, or behind that.
+    // An empty folder is one that was killed before it had its tag, or after that.
     if others && !tagged {
         return Err(in_the_way());
     }

@@ -44,7 +44,7 @@ impl Target {
         let database = Self { path: self.beside(DATABASE_PROBE) };
         held.hold(self.beside(CLAIM_PROBE))?;
         held.hold(database.path.clone())?;
-        // A place that SQLite does not get is told better by its own error.
+        // A place that SQLite does not get is better explained by its own error.
         held.hold(self.beside(JOURNAL_PROBE))?;
         held.let_go(&self.beside(JOURNAL_PROBE))?;
         if disk::metadata(&self.path)?.is_some() {

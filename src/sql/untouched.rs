@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A look that another process's writing may have torn is repeated so many times.
+/// A look that another process's writing may have torn is repeated this many times.
 const LOOKS_MAX: usize = 5;
 
 /// The time between two of them: longer than a small transaction takes.

@@ -13,12 +13,12 @@ pub(crate) fn approve(what: &str, yes: bool) -> Result<(), Stop> {
     if !stdin().is_terminal() {
         return Err(Stop::new(
             NEEDS_APPROVAL,
-            "nothing was done: this needs a yes, and standard input is no terminal; give --yes",
+            "nothing was done: this needs a yes, and standard input is not a terminal; give --yes",
         ));
     }
     complain("go on? [y/N]");
     let mut answer = String::new();
-    // An end of input, or an error, is no yes.
+    // An end of input, or an error, is not a yes.
     let _ = stdin().read_line(&mut answer);
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())

@@ -67,7 +67,7 @@ const fn yes() -> bool {
 pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
     let wrong = |reason: String| {
         let path = path.display();
-        Stop::new(USAGE, format!("the plan file {path} can't be used: {reason}; mend it"))
+        Stop::new(USAGE, format!("the plan file {path} can't be used: {reason}; fix it"))
     };
     let io = |error: std::io::Error| {
         let path = path.display();
@@ -125,7 +125,7 @@ pub(crate) fn read(path: &Path) -> Result<Plan, Stop> {
 fn one_line(error: &toml::de::Error) -> String {
     let mut text = String::new();
     if error.span().is_some() {
-        // Behind its first line it draws.
+        // After its first line it draws.
         text.extend(error.to_string().lines().next());
         text.push_str(": ");
     }
@@ -143,7 +143,7 @@ fn one_line(error: &toml::de::Error) -> String {
 mod tests {
     use super::*;
 
-    /// The message that a plan file is refused with, behind the file's name.
+    /// The message that a plan file is refused with, after the file's name.
     fn refusal(bytes: &[u8]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plan.toml");
@@ -152,7 +152,7 @@ mod tests {
         message.replace(&file.display().to_string(), "FILE")
     }
 
-    /// A key that held ` | ` was taken for a part of toml's drawing: the place was told, and no
+    /// A key that held ` | ` was taken for a part of toml's drawing: the place was named, and no
     /// reason.
     #[test]
     fn a_key_that_looks_like_a_drawing_is_still_told() {
@@ -160,7 +160,7 @@ mod tests {
             refusal(b"target = 't'\n'a | b' = 1\n"),
             "the plan file FILE can't be used: TOML parse error at line 2, column 1: unknown field \
              `a | b`, expected one of `name`, `target`, `chunk_bytes`, `journal_mode`, `source`; \
-             mend it"
+             fix it"
         );
     }
 
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(
             refusal(b"journal_mode = \"a\\u001b\\nb\"\n"),
             "the plan file FILE can't be used: TOML parse error at line 1, column 16: unknown \
-             variant `a\\u{1b}\\nb`, expected one of `keep`, `delete`, `wal`; mend it"
+             variant `a\\u{1b}\\nb`, expected one of `keep`, `delete`, `wal`; fix it"
         );
     }
 
@@ -178,7 +178,7 @@ mod tests {
     fn a_file_that_is_no_text_is_refused_with_the_place() {
         assert_eq!(
             refusal(b"name = '\xff'\n"),
-            "the plan file FILE can't be used: it is not UTF-8 after byte 8; mend it"
+            "the plan file FILE can't be used: it is not UTF-8 after byte 8; fix it"
         );
     }
 }

@@ -115,7 +115,7 @@ fn subject(progress: &Progress) -> String {
     format!("{} {}/{}", word(progress.phase), progress.source, progress.keyspace)
 }
 
-/// The rate and the time left, as far as they can be told.
+/// The rate and the time left, as far as they are known.
 fn pace(progress: &Progress) -> String {
     let pairs = progress.pairs_per_second().map(|rate| format!(", {rate} pairs/s"));
     let bytes = progress.bytes_per_second().map(|rate| format!(", {}/s", HumanBytes(rate)));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-/// The word of whoever signals this process.
+/// The word of those who signal this process.
 #[derive(Debug)]
 pub(crate) struct Asked {
     cancel: Cancel,
@@ -31,7 +31,7 @@ impl Asked {
     }
 }
 
-/// What is told of the signal comes before what is told of the end.
+/// What is said of the signal comes before what is said of the end.
 impl Drop for Asked {
     fn drop(&mut self) {
         if self.to_stop()
@@ -60,7 +60,7 @@ fn listen(flag: &Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     })
 }
 
-/// The signals that ask a program to end, but for those that whoever started it wants ignored, as
+/// The signals that ask a program to end, but for those that its parent wants ignored, as
 /// `nohup` does.
 fn wanted() -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -10,7 +10,7 @@ pub(super) use read::from_row;
 pub(in crate::copy) use write::Name;
 pub(super) use write::to_row;
 
-/// Why a struct is no row, or a row no struct. Nothing in it is content of a store.
+/// Why a struct can't be a row, or a row a struct. Nothing in it is content of a store.
 #[derive(Debug)]
 pub(super) struct Unfit(String);
 

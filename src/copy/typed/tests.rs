@@ -76,7 +76,7 @@ fn write(
     mapping: &impl Mapping,
     (key, value): &Pair,
 ) -> Result<(), MappingError> {
-    // A refused pair's row may be there, and is taken back by whoever asked for it.
+    // A refused pair's row may be there, and is taken back by the caller.
     connection.execute_batch("SAVEPOINT pair").unwrap();
     let written = mapping.write(&Rows::new(connection), key, value);
     let end = if written.is_ok() { "" } else { "ROLLBACK TO pair;" };

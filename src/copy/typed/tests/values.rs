@@ -446,7 +446,7 @@ fn a_struct_and_its_table_are_compared_without_a_row() {
         #[serde(alias = "title", alias = "called", default)]
         name: String,
         #[serde(skip)]
-        #[expect(dead_code, reason = "it is no column")]
+        #[expect(dead_code, reason = "it is not a column")]
         cache: u8,
     }
     #[derive(Serialize, Deserialize)]
