@@ -203,6 +203,33 @@ fn where_inodes_run_out_plan_says_so_and_what_it_lets_through_comes_to_its_end()
     assert!(refused > 2);
 }
 
+/// Whatever the limit: it is named, and what is refused has changed nothing.
+#[test]
+fn where_open_files_run_out_the_limit_is_named_and_the_next_run_goes_on() {
+    let (mut refused, mut part_way) = (0, 0);
+    for limit in 5.. {
+        let mut placed = Placed::new();
+        let before = snapshot(&placed.daemon.folder);
+        placed.run_by = vec!["prlimit".to_owned(), format!("--nofile={limit}:{limit}")];
+        let output = placed.run(&["migrate", "--yes"]);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        match code(&output) {
+            0 => break,
+            3 => {
+                unchanged(&placed.daemon.folder, &before);
+                refused += 1;
+            }
+            7 => part_way += 1,
+            other => panic!("with {limit} files: {other}: {said}"),
+        }
+        assert!(said.contains("ulimit -n"), "with {limit} files: {said}");
+        placed.run_by.clear();
+        placed.ends(&["migrate", "--yes"], 0);
+    }
+    println!("{refused} refused, {part_way} part-way");
+    assert!(refused > 2);
+}
+
 #[test]
 fn where_a_name_beside_the_target_is_too_long_plan_says_so() {
     // The claim is written under a name with 41 bytes more.

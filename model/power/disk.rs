@@ -37,6 +37,8 @@ pub enum Failure {
     NoSpace,
     /// What changes anything.
     ReadOnly,
+    /// What needs room of the owner's: writes, new names, syncs.
+    Quota,
     /// A write writes half of its bytes, and says so.
     ShortWrite,
 }
@@ -55,6 +57,7 @@ impl Fault {
             let failure = match fault.failure {
                 Failure::Io => "io",
                 Failure::NoSpace => "no-space",
+                Failure::Quota => "quota",
                 Failure::ReadOnly => "read-only",
                 Failure::ShortWrite => "short-write",
             };
@@ -67,6 +70,7 @@ impl Fault {
         let failure = match words.next()? {
             "io" => Failure::Io,
             "no-space" => Failure::NoSpace,
+            "quota" => Failure::Quota,
             "read-only" => Failure::ReadOnly,
             "short-write" => Failure::ShortWrite,
             _ => return None,
@@ -244,7 +248,7 @@ impl State {
         let Fault { failure, at, for_good } = self.fault?;
         let concerned = match failure {
             Failure::Io => true,
-            Failure::NoSpace => {
+            Failure::NoSpace | Failure::Quota => {
                 matches!(call, Call::Write | Call::Create | Call::Rename | Call::Sync)
             }
             Failure::ReadOnly => !matches!(call, Call::Look | Call::Sync),
@@ -266,6 +270,7 @@ impl State {
             None => Ok(()),
             Some(Failure::Io) => Err(Errno::EIO),
             Some(Failure::NoSpace | Failure::ShortWrite) => Err(Errno::ENOSPC),
+            Some(Failure::Quota) => Err(Errno::EDQUOT),
             Some(Failure::ReadOnly) => Err(Errno::EROFS),
         }
     }
@@ -350,6 +355,7 @@ impl State {
             Some(Failure::ShortWrite) => &bytes[..bytes.len() / 2],
             Some(Failure::Io) => return Err(Errno::EIO),
             Some(Failure::NoSpace) => return Err(Errno::ENOSPC),
+            Some(Failure::Quota) => return Err(Errno::EDQUOT),
             Some(Failure::ReadOnly) => return Err(Errno::EROFS),
         };
         let Some(Node::File(data)) = self.tree.node(ino.0) else { return Err(Errno::EISDIR) };

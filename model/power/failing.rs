@@ -68,8 +68,8 @@ const ACTS: [(&[&str], &str); 6] = [
 /// Those that are one call after an open: where one of several refuses, earlier ones have acted.
 const ONE_CALL: [&str; 2] = ["sql", "abort"];
 
-const FAILURES: [Failure; 4] =
-    [Failure::Io, Failure::NoSpace, Failure::ReadOnly, Failure::ShortWrite];
+const FAILURES: [Failure; 5] =
+    [Failure::Io, Failure::NoSpace, Failure::Quota, Failure::ReadOnly, Failure::ShortWrite];
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -98,7 +98,13 @@ impl AddAssign for Tally {
 
 impl Tally {
     /// An error says what failed, where, and what to do next.
-    fn hear(&mut self, folder: &Path, told: &str) {
+    fn hear(&mut self, folder: &Path, fault: Fault, told: &str) {
+        // Where SQLite can't make a file, it says no more than that, and this disk has no files without
+        // a name to find out more with.
+        let named = told.contains("quota") || told.contains("unable to open database file");
+        if fault.failure == Failure::Quota && !named {
+            self.failed.push(format!("the quota is not named: {told}"));
+        }
         let place = folder.to_string_lossy();
         let names = ["accounts", "sessions", "target.sqlite"];
         let says_where = told.contains(&*place) || names.iter().any(|name| told.contains(name));
@@ -149,10 +155,10 @@ fn run(
         if ONE_CALL.contains(&name) && !changed.is_empty() {
             tally.failed.push(format!("{what} is refused, and {changed:?} have changed: {told}"));
         }
-        tally.hear(&folder, told);
+        tally.hear(&folder, fault, told);
     } else if let Some(told) = told(PART_WAY) {
         tally.part_way += 1;
-        tally.hear(&folder, told);
+        tally.hear(&folder, fault, told);
     } else {
         promise.hear(&format!("end {name}"));
         tally.ended += 1;
@@ -187,6 +193,10 @@ fn every_call(number: usize, before: &[&'static str], name: &'static str) -> Tal
     cut(&base, &log, Model::Strict, Left::All).write_to(&place.base());
     for failure in FAILURES {
         for for_good in [false, true] {
+            // What is over its quota stays so until a person acts.
+            if failure == Failure::Quota && !for_good {
+                continue;
+            }
             let never = Fault { failure, at: usize::MAX, for_good };
             let log = run(&place, name, &promise, never, &mut tally);
             let Some(Op::Mark(text)) = log.last() else { panic!("no count") };

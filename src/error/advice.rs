@@ -3,7 +3,7 @@
 
 use crate::disk;
 use rusqlite::ffi::{self, ErrorCode};
-use rustix::fs::{Access, StatVfs, StatVfsMountFlags};
+use rustix::fs::{Access, Mode, OFlags, StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -13,6 +13,8 @@ const SPACE: &str = "free some space on its file system and run this again";
 const INODES: &str = "its file system has no inode left (`df -i` shows them), so move small files \
                       elsewhere and run this again";
 const LOOK: &str = "look at the disk and the system's log and run this again";
+const SQLITE_IO: &str = "look at the disk, the system's log and the owner's quota there, since the disk may \
+                         be failing or the quota used up, and run this again";
 const RIGHTS: &str = "run this as the user who owns it, or, if that is so already, look at the modes \
                       and attributes (lsattr) of it and its folder";
 const BUSY: &str = "end the program that has it open and run this again";
@@ -88,7 +90,7 @@ pub(crate) fn of_code(error: ffi::Error, path: &Path) -> &'static str {
             "its file was moved or replaced while it was open, so put it back and run this again"
         }
         (ErrorCode::SystemIoFailure, _) => {
-            of_errno(stands_in_the_way(path).unwrap_or(Errno::IO), path)
+            stands_in_the_way(path).map_or(SQLITE_IO, |errno| of_errno(errno, path))
         }
         (ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied, _) => {
             of_errno(stands_in_the_way(path).unwrap_or(Errno::ACCESS), path)
@@ -137,7 +139,19 @@ fn stands_in_the_way(path: &Path) -> Option<Errno> {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Some(errno),
     }
-    (room.f_bavail == 0 || is_without_inode(&room)).then_some(Errno::NOSPC)
+    if room.f_bavail == 0 || is_without_inode(&room) {
+        return Some(Errno::NOSPC);
+    }
+    // A quota can't be looked at from here.
+    let quota = try_to_write(folder).is_err_and(|errno| errno == Errno::DQUOT);
+    quota.then_some(Errno::DQUOT)
+}
+
+/// Writes a block into a file that never gets a name, where the file system of `folder` has such.
+fn try_to_write(folder: &Path) -> Result<(), Errno> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::io::write(&file, &[0; 4096]).map(drop)
 }
 
 /// Whether the file system of `path`, or of the closest folder above it that exists, has no inode left.
