@@ -4,6 +4,8 @@
 //! given an owner, synced, renamed or removed through a symbolic link: every operation opens the
 //! folder component by component, follows none, and works on the last name by the folder's descriptor.
 
+pub(crate) mod walk;
+
 use crate::error::Cause;
 use crate::fault;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags};
@@ -12,7 +14,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -40,6 +42,13 @@ impl Folder {
     /// Opens the folder at `path`, which is absolute. A symbolic link is followed nowhere on the way.
     pub(crate) fn open(path: &Path) -> Result<Self, Cause> {
         Self::walk(path).map_err(Cause::io("open", path))
+    }
+
+    /// An open folder that stands at `path`.
+    pub(crate) fn of(open: &impl AsFd, path: &Path) -> Result<Self, Cause> {
+        let descriptor = rustix::fs::openat(open, ".", FOLDER, Mode::empty());
+        let descriptor = descriptor.map_err(Cause::io_rustix("open", path))?;
+        Ok(Self { descriptor, path: path.to_owned() })
     }
 
     fn walk(path: &Path) -> io::Result<Self> {
@@ -71,13 +80,13 @@ impl Folder {
         Ok(FileType::from_raw_mode(stat.st_mode))
     }
 
-    /// The folder `name` in it, no link followed.
-    pub(crate) fn folder(&self, name: &OsStr) -> Result<Self, Cause> {
-        self.enter(name).map_err(Cause::io("open", &self.path.join(name)))
+    /// Where it stood when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The names in it, sorted.
-    pub(crate) fn names(&self) -> Result<Vec<OsString>, Cause> {
+    fn names(&self) -> Result<Vec<OsString>, Cause> {
         let list = || -> io::Result<Vec<OsString>> {
             let mut names = Vec::new();
             for entry in rustix::fs::Dir::new(self.readable()?)? {
@@ -96,21 +105,6 @@ impl Folder {
     fn readable(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.descriptor, ".", flags, Mode::empty())?)
-    }
-
-    /// The metadata of what stands at `name`, links not followed; none where nothing does.
-    pub(crate) fn metadata(&self, name: &OsStr) -> Result<Option<fs::Metadata>, Cause> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Closing such a descriptor drops no lock of SQLite's.
-        let look = || -> io::Result<fs::Metadata> {
-            let found = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
-            File::from(found).metadata()
-        };
-        match look() {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Cause::io("look at", &self.path.join(name))(error)),
-        }
     }
 
     /// Opens the file or folder `name` for reading. What is neither is not opened: a link is not
@@ -364,40 +358,6 @@ pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
     }
 }
 
-/// Makes everything below `folder` durable: every file's content and every folder's names. fjall
-/// leaves the folder of its keyspaces unsynced, and a killed daemon leaves its last writes so.
-pub(crate) fn sync_tree(folder: &Path) -> Result<(), Cause> {
-    fn sync(folder: &Folder) -> Result<(), Cause> {
-        for name in folder.names()? {
-            match folder.metadata(&name)? {
-                Some(metadata) if metadata.is_dir() => sync(&folder.folder(&name)?)?,
-                Some(metadata) if metadata.is_file() => folder.sync_file(&name)?,
-                Some(_) | None => {}
-            }
-        }
-        folder.sync()
-    }
-    sync(&Folder::open(folder)?)
-}
-
-/// Bytes that the disk holds for everything below `folder`.
-pub(crate) fn tree_bytes(folder: &Path) -> Result<u64, Cause> {
-    fn count(folder: &Folder) -> Result<u64, Cause> {
-        let mut bytes = 0;
-        for name in folder.names()? {
-            let Some(metadata) = folder.metadata(&name)? else { continue };
-            bytes += if metadata.is_dir() {
-                count(&folder.folder(&name)?)?
-            } else {
-                // `st_blocks` counts 512 bytes whatever the file system's block is.
-                metadata.len().min(metadata.blocks() * 512)
-            };
-        }
-        Ok(bytes)
-    }
-    count(&Folder::open(folder)?)
-}
-
 /// Bytes that an ordinary user can still write to the file system of `folder`.
 pub(crate) fn available_bytes(folder: &Path) -> Result<u64, Cause> {
     let stat = rustix::fs::statvfs(folder).map_err(Cause::io_rustix("look at", folder))?;
@@ -564,8 +524,7 @@ mod tests {
             sync_file(&at(name)).unwrap_err();
         }
         sync_folder(&at("c")).unwrap_err();
-        sync_tree(&at("c")).unwrap_err();
-        tree_bytes(&at("c")).unwrap_err();
+        Folder::open(&at("c")).unwrap_err();
         remove_folder(&at("way/below")).unwrap_err();
         remove_file(&at("way/file")).unwrap_err();
         rename_over(&at("way/file"), &at("way/moved")).unwrap_err();
@@ -573,12 +532,6 @@ mod tests {
         assert_eq!(fs::read(at("a")).unwrap(), b"ours", "the link itself was replaced");
         remove_file(&at("b")).unwrap();
         assert!(fs::symlink_metadata(at("b")).is_err(), "the link itself was removed");
-        // A tree with links in it is looked at without what they lead to.
-        fs::create_dir_all(at("tree/below")).unwrap();
-        link("../victim", "tree/link");
-        link("../../victim/file", "tree/below/link");
-        assert!(tree_bytes(&at("tree")).unwrap() < 4096);
-        sync_tree(&at("tree")).unwrap();
         assert_eq!(fs::read(victim.join("file")).unwrap(), b"the victim's");
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 2);
     }

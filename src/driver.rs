@@ -2,7 +2,6 @@
 //! nothing about order.
 
 use crate::copy::{Middle, Table, quarantine_table};
-use crate::disk;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
 use crate::handle::Freed;
@@ -214,15 +213,13 @@ impl Driver {
     }
 
     fn preflight_rerun(&mut self) -> Result<(), Cause> {
-        let mut bytes = TARGET_BYTES_BESIDES;
-        for site in &self.places.sites {
-            if disk::metadata(&site.retired)?.is_some() {
-                bytes += disk::tree_bytes(&site.retired)?;
-            }
-        }
         let opened = self.open_stores();
         self.close_stores();
-        let resolved: Vec<Vec<Keyspace>> = opened?.into_iter().map(|o| o.keyspaces).collect();
+        let opened = opened?;
+        let stores = opened.iter().filter_map(|opened| opened.store.as_ref());
+        let held_bytes: u64 = stores.map(|store| store.tree().held_bytes).sum();
+        let bytes = TARGET_BYTES_BESIDES + held_bytes;
+        let resolved: Vec<Vec<Keyspace>> = opened.into_iter().map(|o| o.keyspaces).collect();
         try_places(&self.places, &mut Err)?;
         survey_target(&self.places, &resolved, bytes, &mut Err)
     }

@@ -126,7 +126,7 @@ fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), 
     let mut found = Vec::new();
     if disk::metadata(&site.path)?.is_some() {
         let store = preflight(site)?;
-        survey.needed_bytes += disk::tree_bytes(&site.path)?;
+        survey.needed_bytes += store.tree().held_bytes;
         found = store.keyspaces();
         source.check_named(&found)?;
         if let Some(kept) = survey.stores.get_mut(at) {

@@ -204,11 +204,10 @@ impl Preview {
         let mut total = (0, 0);
         for (site, keyspaces) in places.sites.iter().zip(keyspaces) {
             // One that was refused has no keyspaces.
-            let open = Standing::at(&site.path)? == Standing::Directory(VersionFile::Native);
-            let store = (open && !keyspaces.is_empty())
-                .then(|| Store::open(&site.name, &site.path))
-                .transpose()?;
-            // Opening it may replay a long journal, which is not counting.
+            let is_open = Standing::at(&site.path)? == Standing::Directory(VersionFile::Native);
+            let open = || Store::open(&site.name, &site.path, inventory::tree(&site.path)?);
+            let store = (is_open && !keyspaces.is_empty()).then(open).transpose()?;
+            // Opening it may replay a long journal, which is no counting.
             let pace = Pace::new(Phase::Counting, total, expected);
             for keyspace in keyspaces {
                 let counted = match &store {
@@ -249,13 +248,12 @@ impl From<&KeyspaceRecorded> for PreviewKeyspace {
 
 /// What is in the folders of the stores that could be opened, and not theirs.
 fn foreign(places: &Places, survey: &Survey) -> Vec<String> {
-    let opened = places.sites.iter().zip(&survey.stores).filter(|(_, store)| store.is_some());
-    let told = opened.filter_map(|(site, _)| {
-        let foreign = inventory::tree_at(&site.path).ok()?.foreign;
+    let told = places.sites.iter().zip(&survey.stores).filter_map(|(site, store)| {
+        let foreign = &store.as_ref()?.tree().foreign;
         (!foreign.is_empty()).then(|| {
             format!(
                 "in the folder of source '{}' lies what is not the store's own: {}; it goes along to {}, and reclaim leaves it there",
-                site.name, shown_files(&foreign), site.retired.display()
+                site.name, shown_files(foreign), site.retired.display()
             )
         })
     });

@@ -2,7 +2,8 @@
 
 use crate::error::{Cause, Error};
 use crate::from_marker::plan_from_marker;
-use crate::kv::{Site, Standing, held_by, inventory};
+use crate::kv::inventory::{self, Tree};
+use crate::kv::{Site, Standing, held_by};
 use crate::look::{Places, Seen};
 use crate::plan::Plan;
 use crate::protocol::marker::Marker;
@@ -265,6 +266,11 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
         (_, Standing::Directory(_)) => Some(&site.retired),
         _ => None,
     };
+    // Whatever folder a wrong path names is not looked through.
+    let tree = store
+        .filter(|store| marker.is_some() || store.join("version").is_file())
+        .map(|store| inventory::tree(store));
+    let differs = marker.and_then(|marker| retired_differs(marker, retired, tree.as_ref()));
     SourceStatus {
         marker: match path {
             Standing::Nothing | Standing::Directory(_) => "none",
@@ -279,29 +285,29 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
         was: marker.map(|marker| marker.was),
         id: marker.map(|marker| marker.id),
         attempt: marker.map(|marker| marker.attempt),
-        foreign: store
-            // Whatever folder a wrong path names is not looked through.
-            .filter(|store| marker.is_some() || store.join("version").is_file())
-            .and_then(|store| inventory::tree_at(store).ok())
-            .map(|tree| tree.foreign)
-            .unwrap_or_default(),
-        retired_differs: marker.and_then(|marker| retired_differs(site, marker, retired)),
+        retired_differs: differs,
+        foreign: tree.and_then(Result::ok).map(|tree| tree.foreign).unwrap_or_default(),
         in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
         detail: path.detail().or(retired.detail()).map(str::to_owned),
         ..SourceStatus::nothing(&site.name, &site.path)
     }
 }
 
-/// A store that is being unsealed, freed or read may differ for an instant, like all that is said here.
-fn retired_differs(site: &Site, marker: &Marker, retired: &Standing) -> Option<String> {
+/// A store that is being unsealed, freed or read may differ for an instant, like all that is told here.
+/// `tree` is what lies in the retired store, where there is one.
+fn retired_differs(
+    marker: &Marker,
+    retired: &Standing,
+    tree: Option<&Result<Tree, Cause>>,
+) -> Option<String> {
     if marker.was == Was::Nothing || marker.stage == Stage::Reclaimed {
         return None;
     }
     match (retired, &marker.store) {
-        (Standing::Directory(_), Some(sealed)) => {
-            inventory::difference(&site.retired, sealed, false)
-                .unwrap_or_else(|cause| Some(cause.to_string()))
-        }
+        (Standing::Directory(_), Some(sealed)) => match tree? {
+            Ok(tree) => inventory::difference_in_lengths(tree, sealed),
+            Err(cause) => Some(cause.to_string()),
+        },
         (Standing::Directory(_), None) => None,
         (
             Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),

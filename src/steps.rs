@@ -1,6 +1,6 @@
 //! The steps: how each is made durable.
 
-use crate::disk;
+use crate::disk::{self, Folder};
 use crate::driver::Driver;
 use crate::error::Cause;
 use crate::fault;
@@ -127,7 +127,7 @@ impl Driver {
         let changed = || Cause::ChangedUnderneath(site.path.clone());
         let own = self.places.own.get(source).and_then(Option::as_ref).ok_or_else(changed)?;
         // fjall's lock is held: from here on nothing changes but by somebody who passes it by.
-        let store_sealed = inventory::take(&store, own.file(), &site.path)?;
+        let store_sealed = inventory::take(&store, &Folder::of(own.file(), &site.path)?)?;
         let text = self.text(Marker { store: Some(store_sealed), ..marker })?;
         site.seal(&text, own, &store)?;
         if let Some(kept) = self.kept.get_mut(source) {

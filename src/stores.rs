@@ -299,8 +299,9 @@ impl Driver {
             }),
             None => Ok(()),
         };
+        let tree = inventory::tree(&site.retired)?;
         if let Some(sealed) = sealed {
-            check(inventory::difference(&site.retired, sealed, true)?)?;
+            check(inventory::difference(&site.retired, &tree, sealed)?)?;
         }
         // fjall locks a file of the store that it opens for writing.
         disk::check_not_read_only("open the retired store", &site.retired)?;
@@ -310,7 +311,7 @@ impl Driver {
         site.release_version()?;
         let store = match kept {
             Some(store) => store,
-            None => Store::open(&site.name, &site.retired)?,
+            None => Store::open(&site.name, &site.retired, tree)?,
         };
         if let Some(sealed) = sealed {
             check(inventory::difference_opened(&store, sealed)?)?;

@@ -6,7 +6,7 @@ use super::lock::FileLock;
 use super::site::{Site, Standing};
 use super::store::Store;
 use super::version;
-use crate::disk;
+use crate::disk::{self, Folder};
 use crate::error::Cause;
 use crate::protocol::marker::Marker;
 use crate::protocol::{MigrationId, Run, Stage, Was};
@@ -133,7 +133,7 @@ impl Site {
         if stage != Some(Stage::Reclaimed) || !own.is_at(&self.retired)? {
             return Err(changed());
         }
-        let deleted = inventory::delete(own.file(), &self.retired)?;
+        let deleted = inventory::delete(&Folder::of(own.file(), &self.retired)?)?;
         if deleted.rest.is_empty() {
             disk::remove_folder(&self.retired)?;
         } else {

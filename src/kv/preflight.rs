@@ -1,7 +1,7 @@
 //! Looking before leaping: everything about a source that would stop a migration is found out
 //! before anything is changed.
 
-use super::inventory;
+use super::inventory::{self, Tree};
 use super::site::Site;
 use super::store::Store;
 use super::version;
@@ -18,25 +18,35 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
     version::check_native(&site.name, &site.path)?;
-    // Opening would follow a link, and no file beyond one is synced, locked or sealed.
-    let before = inventory::tree_at(&site.path)?;
-    if let Some((entry, what)) = before.scattered {
-        let path = site.path.join(entry);
-        return Err(Cause::Scattered { name: site.name.clone(), path, what });
-    }
-    let mut store = Store::open_by_folder(&site.name, &site.path)?;
-    let after = inventory::tree_at(&site.path)?;
-    let newer =
-        |id: &String, version: &u64| before.versions.get(id).is_none_or(|old| old < version);
-    if after.versions.iter().any(|(id, version)| newer(id, version)) {
+    // Opening would follow a link, and no file behind one is synced, locked or sealed.
+    let before = inventory::tree(&site.path)?;
+    check_in_one_place(site, &before)?;
+    let versions = before.versions.clone();
+    let mut store = Store::open_by_folder(&site.name, &site.path, before)?;
+    // What a killed daemon left in the page cache is read by the copy; it must not be taken back. What
+    // is found meanwhile is what the seal will say was there: opening changes files.
+    store.sync()?;
+    let is_newer =
+        |(id, version): (&String, &u64)| versions.get(id).is_none_or(|old| old < version);
+    if store.tree().versions.iter().any(is_newer) {
         // Its journal clears a keyspace: the tables that this leaves over go at the next opening, and
         // must not be taken for a part of what is sealed.
+        let tree = store.tree().clone();
         drop(store);
-        store = Store::open_by_folder(&site.name, &site.path)?;
+        store = Store::open_by_folder(&site.name, &site.path, tree)?;
+        store.sync()?;
     }
-    // What a killed daemon left in the page cache is read by the copy; it must not be taken back.
-    disk::sync_tree(&site.path)?;
+    check_in_one_place(site, store.tree())?;
     Ok(store)
+}
+
+fn check_in_one_place(site: &Site, tree: &Tree) -> Result<(), Cause> {
+    let scattered = tree.scattered.as_ref().map(|(entry, what)| Cause::Scattered {
+        name: site.name.clone(),
+        path: site.path.join(entry),
+        what,
+    });
+    scattered.map_or(Ok(()), Err)
 }
 
 /// Files of our own that hold the places of what a migration is going to make, until this is dropped.

@@ -1,6 +1,6 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
-use super::inventory;
+use super::inventory::{self, Tree};
 use crate::error::{Cause, advice};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ pub(crate) struct Store {
     path: PathBuf,
     /// The folder that it was opened by; none where it was opened by its name.
     folder: Option<File>,
+    /// What lay in its folder.
+    tree: Tree,
 }
 
 /// A pair is written, and its place in a B-tree is chosen, by what the first ones of its keyspace
@@ -28,25 +30,26 @@ const SAMPLE_BYTES: usize = 1024 * 1024;
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
 
 impl Store {
-    /// Opens the store of source `name` at `path`. It is never created.
+    /// Opens the store of source `name` at `path`, in whose folder `tree` was found just now. It is
+    /// never created.
     ///
     /// fjall itself may cut a torn tail off a journal, as every open does.
-    pub(crate) fn open(name: &str, path: &Path) -> Result<Self, Cause> {
-        Self::open_by(name, path, None)
+    pub(crate) fn open(name: &str, path: &Path, tree: Tree) -> Result<Self, Cause> {
+        Self::open_by(name, path, tree, None)
     }
 
     /// Opens the store as [`Store::open`] does, but by its folder and not by the folder's name: when
     /// the folder is given another name, the store is read on, and its journals, which may be long,
     /// need not be replayed once more.
-    pub(crate) fn open_by_folder(name: &str, path: &Path) -> Result<Self, Cause> {
+    pub(crate) fn open_by_folder(name: &str, path: &Path, tree: Tree) -> Result<Self, Cause> {
         let folder = crate::disk::open(path).map_err(Cause::io("open", path))?;
-        Self::open_by(name, path, Some(folder))
+        Self::open_by(name, path, tree, Some(folder))
     }
 
-    fn open_by(name: &str, path: &Path, folder: Option<File>) -> Result<Self, Cause> {
+    fn open_by(name: &str, path: &Path, tree: Tree, folder: Option<File>) -> Result<Self, Cause> {
         super::version::check_native(name, path)?;
         check_layout(name, path)?;
-        check_whole(name, path)?;
+        check_whole(name, path, &tree)?;
         // Where /proc is not mounted it is opened by its name, and can't be read on.
         let folder = folder.filter(|folder| is_same(&by_descriptor(folder), folder));
         let opened = folder.as_ref().map_or_else(|| path.to_owned(), by_descriptor);
@@ -54,7 +57,19 @@ impl Store {
         let database =
             guarded("open", path, || Database::builder(opened).worker_threads_unchecked(0).open())
                 .map_err(|cause| busy_or(cause, name, path))?;
-        Ok(Self { database, path: path.to_owned(), folder })
+        Ok(Self { database, path: path.to_owned(), folder, tree })
+    }
+
+    /// What lay in its folder when it was opened; in one that preflight returns, what was made durable
+    /// there.
+    pub(crate) const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Makes all of it durable, as [`inventory::sync`] does, and remembers what that is.
+    pub(super) fn sync(&mut self) -> Result<(), Cause> {
+        self.tree = inventory::sync(&self.path)?;
+        Ok(())
     }
 
     /// Whether it was opened by the folder that stands at `path` now.
@@ -256,8 +271,7 @@ fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
 /// Refuses a store that lacks what every store has and fjall makes anew without a word: it creates a
 /// journal where there is none, and deletes each keyspace whose `current` is gone, or which a new
 /// `keyspaces/0` does not name.
-fn check_whole(name: &str, path: &Path) -> Result<(), Cause> {
-    let tree = inventory::tree_at(path)?;
+fn check_whole(name: &str, path: &Path, tree: &Tree) -> Result<(), Cause> {
     let lacks = |what: String| {
         Err(Cause::NotAStore {
             name: name.to_owned(),
@@ -302,7 +316,7 @@ mod tests {
         ingestion.finish().unwrap();
         drop((keyspace, database));
 
-        let store = Store::open_by_folder("s", &old).unwrap();
+        let store = Store::open_by_folder("s", &old, inventory::tree(&old).unwrap()).unwrap();
         assert!(store.is_at(&old) && !store.is_at(&new));
         fs::rename(&old, &new).unwrap();
         fs::write(&old, "a marker").unwrap();
@@ -318,8 +332,9 @@ mod tests {
             .unwrap();
         assert_eq!(pairs, 2_000);
         // It has fjall's own lock as long as it is open.
-        assert!(matches!(Store::open("s", &new), Err(Cause::SourceBusy { .. })));
+        let open = || Store::open("s", &new, inventory::tree(&new).unwrap());
+        assert!(matches!(open(), Err(Cause::SourceBusy { .. })));
         drop(store);
-        Store::open("s", &new).unwrap();
+        open().unwrap();
     }
 }
