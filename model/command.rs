@@ -6,6 +6,7 @@ mod advice;
 mod looking;
 mod moving;
 mod pages;
+mod parts;
 pub mod places;
 mod stopping;
 mod wording;

@@ -3,12 +3,14 @@
 use crate::error::Cause;
 use crate::kv::Standing;
 use crate::look::{Places, Seen};
-use crate::protocol::record::Record;
+use crate::plan::Keyspace;
+use crate::protocol::record::{KeyspaceRecorded, Record};
 use crate::protocol::{
     AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, State, Step, TargetSeen,
     classify, next,
 };
 use crate::stores::{changed_plan, is_mapped_as};
+use std::collections::HashMap;
 
 impl Places {
     /// Whether `intent` would do something, as far as looking shows: the protocol has a step for it, and
@@ -71,13 +73,18 @@ impl Places {
             let recorded = record.keyspaces.iter().filter(|k| k.source == source.name);
             let names: Vec<String> = recorded.clone().map(|k| k.keyspace.clone()).collect();
             let resolved = source.resolve(&names)?;
-            let is_mapped = |k| resolved.iter().any(|keyspace| is_mapped_as(k, keyspace));
-            if resolved.len() != names.len() || !recorded.clone().all(is_mapped) {
-                return Err(changed_plan(record));
+            let resolved: HashMap<&str, &Keyspace> =
+                resolved.iter().map(|keyspace| (keyspace.name.as_str(), keyspace)).collect();
+            let is_mapped = |k: &&KeyspaceRecorded| {
+                resolved.get(k.keyspace.as_str()).is_some_and(|keyspace| is_mapped_as(k, keyspace))
+            };
+            let changed = recorded.clone().find(|k| !is_mapped(k));
+            if changed.is_some() || resolved.len() != names.len() {
+                return Err(changed_plan(record, changed));
             }
             mapped += names.len();
         }
-        if mapped == record.keyspaces.len() { Ok(()) } else { Err(changed_plan(record)) }
+        if mapped == record.keyspaces.len() { Ok(()) } else { Err(changed_plan(record, None)) }
     }
 
     /// Whether an unfinished copy that the markers contradict would be removed.

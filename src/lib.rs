@@ -61,4 +61,4 @@ pub use rehearse::{Rehearsal, RehearsedKeyspace};
 pub use status::{
     QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, TargetStatus, Verb, status,
 };
-pub use verified::{Compared, Verified, VerifiedKeyspace};
+pub use verified::{Compared, Verified, VerifiedKeyspace, VerifiedStore};

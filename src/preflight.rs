@@ -8,6 +8,7 @@ use crate::kv::{FileLock, Held, Site, Store, preflight, try_place};
 use crate::look::Places;
 use crate::plan::{Keyspace, check_distinct};
 use crate::protocol::record::KEYSPACES_MAX;
+use crate::sql::check_record;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -96,19 +97,29 @@ pub(crate) fn survey_target(
 ) -> Result<(), Cause> {
     let count: usize = keyspaces.iter().map(Vec::len).sum();
     if count > KEYSPACES_MAX {
-        refuse(Cause::Plan(format!("it has {count} keyspaces, more than {KEYSPACES_MAX}")))?;
+        // What they would become is not tried: that takes as long as their square.
+        return refuse(Cause::Plan(format!(
+            "its sources have {count} keyspaces, more than {KEYSPACES_MAX}"
+        )));
     }
-    if let Err(cause) = check_distinct(places.with_sources(keyspaces)) {
-        refuse(cause)?;
+    let plan = &places.plan.inner.name;
+    for check in [
+        check_distinct(places.with_sources(keyspaces)),
+        check_record(plan, places.with_sources(keyspaces)),
+    ] {
+        if let Err(cause) = check {
+            refuse(cause)?;
+        }
     }
     let mut tables: Vec<_> =
         keyspaces.iter().flatten().flat_map(|keyspace| keyspace.mapping.tables()).collect();
     if places.plan.inner.sources.iter().any(|source| source.quarantine > 0) {
-        tables.push(quarantine_table(&places.plan.inner.name));
+        tables.push(quarantine_table(plan));
     }
     let target = &places.target;
-    let tried = target.check_tables(&places.plan.inner.name, &tables).and_then(|mut causes| {
-        causes.extend(target.try_mappings(&mut places.with_sources(keyspaces))?);
+    let tried = target.check_tables(plan, &tables).and_then(|tried| {
+        let (mut causes, stand_in) = tried;
+        causes.extend(target.try_mappings(&stand_in, &mut places.with_sources(keyspaces))?);
         Ok(causes)
     });
     tried.unwrap_or_else(|cause| vec![cause]).into_iter().try_for_each(&mut *refuse)?;
@@ -152,4 +163,60 @@ fn check_space(places: &Places, needed_bytes: u64) -> Result<(), Cause> {
         return Err(Cause::DiskFull { path: path.to_owned(), needed_bytes, available_bytes });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+    use crate::protocol::record::RECORD_BYTES_MAX;
+    use crate::sql::Access;
+
+    /// What is said of a store whose keyspaces have these names.
+    fn told(names: &[String]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = Plan::builder("p")
+            .target(folder.path().join("target.sqlite"))
+            .source("s", folder.path().join("s"), |source| source.every_keyspace())
+            .build()
+            .unwrap();
+        let places = Places::new(&plan, Access::LookOnly).unwrap();
+        let keyspaces = vec![plan.inner.sources[0].resolve(names).unwrap()];
+        let mut told = Vec::new();
+        let mut refuse = |cause: Cause| {
+            told.push(cause.to_string());
+            Ok(())
+        };
+        survey_target(&places, &keyspaces, 0, &mut refuse).unwrap();
+        told
+    }
+
+    #[test]
+    fn more_keyspaces_than_a_record_takes_are_refused_before_anything_is_sealed() {
+        let names: Vec<String> = (0..=KEYSPACES_MAX).map(|number| format!("k{number}")).collect();
+        assert_eq!(
+            told(&names),
+            [
+                "the plan can't be used: its sources have 10001 keyspaces, more than 10000; change the plan"
+            ]
+        );
+        // As many are no more than a record has room for.
+        let source = Plan::builder("p").target("t").source("s", "s", |s| s.every_keyspace());
+        let source = source.build().unwrap();
+        let most = source.inner.sources[0].resolve(&names[1..]).unwrap();
+        check_record("p", most.iter().map(|keyspace| ("s", keyspace))).unwrap();
+    }
+
+    #[test]
+    fn keyspaces_whose_record_would_be_too_long_are_refused_before_anything_is_sealed() {
+        assert_eq!(told(&["k".to_owned()]), [""; 0]);
+        // No store has such names; tables of one's own definition may be as long.
+        let long = |number: usize| format!("{number}{}", "k".repeat(RECORD_BYTES_MAX / 64));
+        let names: Vec<String> = (0..8).map(long).collect();
+        let told = told(&names);
+        let [first, ..] = &told[..] else { panic!("nothing is said") };
+        let words =
+            ["the plan can't be used: it names too much: the record would have", "more than"];
+        assert!(words.iter().all(|word| first.contains(word)), "{}", &first[..200]);
+    }
 }

@@ -12,9 +12,12 @@ use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
 use crate::sql::{Draft, DraftKeyspace, StepError, Target};
 use crate::steps::now;
-use crate::verified::{Compared, Verified, VerifiedKeyspace};
+use crate::verified::{Compared, Verified, VerifiedKeyspace, VerifiedStore};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+
+/// Keyspaces of the record that an error names; the others are counted.
+const KEYSPACES_SHOWN: usize = 20;
 
 /// A source's store, where it has one, and where its keyspaces go.
 #[derive(Debug)]
@@ -163,8 +166,8 @@ impl Driver {
             });
         }
         let (targets, strangers) = self.compare_target(&record, observer)?;
-        let stores = self.compare_stores(&seen, &record, observer)?;
-        let both = record.keyspaces.iter().zip(stores).zip(targets);
+        let (kept, stores) = self.compare_stores(&seen, &record, observer)?;
+        let both = record.keyspaces.iter().zip(kept).zip(targets);
         let keyspaces = both.map(|((keyspace, store), target)| VerifiedKeyspace {
             source: keyspace.source.clone(),
             keyspace: keyspace.keyspace.clone(),
@@ -181,7 +184,7 @@ impl Driver {
             store: Compared::NeverThere,
             target: Compared::Changed { pairs, bytes: 0 },
         });
-        Ok(Verified { id: record.id, keyspaces: keyspaces.chain(strangers).collect() })
+        Ok(Verified { id: record.id, keyspaces: keyspaces.chain(strangers).collect(), stores })
     }
 
     /// Each of the record's keyspaces in the target, and whatever else is in its quarantine.
@@ -219,44 +222,61 @@ impl Driver {
         Ok((all, strangers.into_iter().filter(|stranger| !is_known(stranger)).collect()))
     }
 
-    /// Each of the record's keyspaces in its retired store.
+    /// Each of the record's keyspaces in its retired store, and each retired store as such.
     fn compare_stores(
         &mut self,
         seen: &Seen,
         record: &Record,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<Compared>, Cause> {
+    ) -> Result<(Vec<Compared>, Vec<VerifiedStore>), Cause> {
         let pairs_expected = record.keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
         let pace = Pace::new(Phase::Rereading, (0, 0), Some(pairs_expected));
         let (mut compared, mut done) = (Vec::new(), (0, 0));
-        let mut opened: Vec<Option<Result<Option<Store>, String>>> =
+        let mut opened: Vec<Option<(Option<Store>, Compared)>> =
             self.places.sites.iter().map(|_| None).collect();
         for keyspace in &record.keyspaces {
             let at = self.places.sites.iter().position(|site| site.name == keyspace.source);
-            let at = at.ok_or_else(|| changed_plan(record))?;
-            let marker = seen.looks.get(at).and_then(|look| look.path.marker());
-            let was = marker.map_or(Was::Directory, |marker| marker.was);
-            let freed = marker.is_some_and(|marker| marker.stage == Stage::Reclaimed);
-            let store = opened.get_mut(at).map(|store| {
-                store
-                    .get_or_insert_with(|| self.open_retired(at).map_err(|cause| cause.to_string()))
-            });
-            compared.push(match store {
-                _ if was == Was::Nothing => Compared::NeverThere,
-                _ if freed => Compared::Freed,
-                Some(Ok(Some(store))) => {
+            let at = at.ok_or_else(|| changed_plan(record, Some(keyspace)))?;
+            let found = opened
+                .get_mut(at)
+                .map(|found| found.get_or_insert_with(|| self.open_compared(at, seen)));
+            compared.push(match found {
+                Some((Some(store), _)) => {
                     match digest_source(store, keyspace, (done, &pace), observer) {
                         Err(Cause::Cancelled) => return Err(Cause::Cancelled),
                         Err(cause) => Compared::Unread { reason: cause.to_string() },
                         Ok(compared) => compared,
                     }
                 }
-                Some(Ok(None)) | None => Compared::Missing,
-                Some(Err(reason)) => Compared::Unread { reason: reason.clone() },
+                Some((None, compared)) => compared.clone(),
+                None => Compared::Missing,
             });
             done = (done.0 + keyspace.pairs, done.1 + keyspace.bytes);
         }
-        Ok(compared)
+        let mut stores = Vec::new();
+        for (at, found) in opened.into_iter().enumerate() {
+            // One of which no keyspace was copied is looked at all the same.
+            let (_, store) = found.unwrap_or_else(|| self.open_compared(at, seen));
+            let source = self.places.sites.get(at).map(|site| site.name.clone());
+            stores.push(VerifiedStore { source: source.unwrap_or_default(), store });
+        }
+        Ok((compared, stores))
+    }
+
+    /// Opens a source's retired store, where it can be read, and compares it with what was sealed.
+    fn open_compared(&mut self, at: usize, seen: &Seen) -> (Option<Store>, Compared) {
+        let marker = seen.looks.get(at).and_then(|look| look.path.marker());
+        let is_freed = marker.is_some_and(|marker| marker.stage == Stage::Reclaimed);
+        if marker.is_some_and(|marker| marker.was == Was::Nothing) {
+            return (None, Compared::NeverThere);
+        } else if is_freed {
+            return (None, Compared::Freed);
+        }
+        match self.open_retired(at) {
+            Ok(Some(store)) => (Some(store), Compared::Same),
+            Ok(None) => (None, Compared::Missing),
+            Err(cause) => (None, Compared::Unread { reason: cause.to_string() }),
+        }
     }
 
     /// Opens the retired stores for reading; the second lock is lifted as long as that takes.
@@ -377,9 +397,9 @@ impl Driver {
         for recorded in &record.keyspaces {
             let job = planned.remove(&(recorded.source.as_str(), recorded.keyspace.as_str()));
             let job = job.filter(|job| is_mapped_as(recorded, job.keyspace));
-            jobs.push(job.ok_or_else(|| changed_plan(record))?);
+            jobs.push(job.ok_or_else(|| changed_plan(record, Some(recorded)))?);
         }
-        if planned.is_empty() { Ok(jobs) } else { Err(changed_plan(record)) }
+        if planned.is_empty() { Ok(jobs) } else { Err(changed_plan(record, None)) }
     }
 
     /// The mapping of each of the record's keyspaces.
@@ -410,7 +430,7 @@ impl Driver {
             .transpose()?
             .unwrap_or_default();
         let found = resolved.into_iter().find(|keyspace| is_mapped_as(recorded, keyspace));
-        found.ok_or_else(|| changed_plan(record))
+        found.ok_or_else(|| changed_plan(record, Some(recorded)))
     }
 }
 
@@ -458,13 +478,65 @@ pub(crate) fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> 
         && keyspace.mapping.tables().iter().map(|table| &table.name).eq(&recorded.tables)
 }
 
-pub(crate) fn changed_plan(record: &Record) -> Cause {
-    let names: Vec<String> = record
-        .keyspaces
-        .iter()
+/// The plan's keyspaces are not the record's; `first` is one of the record's that differs.
+pub(crate) fn changed_plan(record: &Record, first: Option<&KeyspaceRecorded>) -> Cause {
+    let others = record.keyspaces.iter().filter(|&keyspace| Some(keyspace) != first);
+    let mut names: Vec<String> = first
+        .into_iter()
+        .chain(others)
+        .take(KEYSPACES_SHOWN)
         .map(|k| {
             format!("{}/{} as {} into {}", k.source, k.keyspace, k.mapping, k.tables.join(", "))
         })
         .collect();
+    let more = record.keyspaces.len().saturating_sub(names.len());
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
     Cause::PlanChanged(format!("the record has {}", names.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::MigrationId;
+
+    /// It named all of them, in one line, and not which of them differs.
+    #[test]
+    fn a_plan_that_changed_names_the_keyspace_that_differs_and_few_others() {
+        let recorded = |number: usize| KeyspaceRecorded {
+            source: "s".to_owned(),
+            keyspace: format!("k{number}"),
+            mapping: "blobs".to_owned(),
+            tables: vec![format!("s_k{number}")],
+            cursor: None,
+            done: false,
+            pairs: 0,
+            bytes: 0,
+            digest: format!("{:032x}", 0),
+            quarantined: 0,
+        };
+        let run = Run { id: MigrationId(1), attempt: 1 };
+        let told = |count: usize, first: Option<usize>| {
+            let keyspaces = (0..count).map(recorded).collect();
+            let record =
+                Record::new("p", run, vec![], keyspaces, vec![], String::new(), String::new());
+            let first = first.and_then(|first| record.keyspaces.get(first));
+            let Cause::PlanChanged(told) = changed_plan(&record, first) else {
+                panic!("another cause")
+            };
+            told
+        };
+        assert_eq!(
+            told(2, Some(1)),
+            "the record has s/k1 as blobs into s_k1; s/k0 as blobs into s_k0"
+        );
+        assert!(!told(20, None).contains("more"));
+        let many = told(9_999, Some(7_777));
+        assert!(
+            many.starts_with("the record has s/k7777 as blobs into s_k7777; s/k0 as"),
+            "{many}"
+        );
+        assert!(many.ends_with("s/k18 as blobs into s_k18; and 9979 more"), "{many}");
+    }
 }

@@ -13,6 +13,19 @@ pub struct Verified {
     pub id: MigrationId,
     /// Every keyspace that was copied, in the order of copying.
     pub keyspaces: Vec<VerifiedKeyspace>,
+    /// Every source's retired store as such, also one of which no keyspace was copied.
+    pub stores: Vec<VerifiedStore>,
+}
+
+/// A retired store, compared with what was sealed: its files' names and lengths, its journals, and the
+/// names of its keyspaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifiedStore {
+    /// The source's name.
+    pub source: String,
+    /// What is there now; it is never `Changed`, since what differs is not read.
+    pub store: Compared,
 }
 
 /// One keyspace, at both of its places.
@@ -67,10 +80,18 @@ impl Verified {
         self.stores_are_whole() && self.target_is_whole()
     }
 
-    /// Whether every retired store that was not freed was read, and holds just what was copied.
+    /// Whether every retired store that was not freed is what was sealed, was read, and holds just what
+    /// was copied.
     #[must_use]
     pub fn stores_are_whole(&self) -> bool {
-        self.keyspaces.iter().all(|keyspace| keyspace.store.is_whole())
+        self.stores.iter().all(|store| store.store.is_whole())
+            && self.keyspaces.iter().all(|keyspace| keyspace.store.is_whole())
+    }
+
+    /// Pairs that were copied, of all keyspaces.
+    #[must_use]
+    pub fn pairs(&self) -> u64 {
+        self.keyspaces.iter().map(|keyspace| keyspace.pairs).sum()
     }
 
     /// Whether every keyspace was read back from the SQL database just as it was copied. After the

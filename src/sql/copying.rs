@@ -7,8 +7,11 @@ use super::target::{NOT_OURS, Standing, Target, check_indexes, check_standing, d
 use super::{index, record};
 use crate::copy::{Rows, Table, quarantine_table};
 use crate::error::Cause;
-use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded, TableRecorded};
-use crate::protocol::{RecordStage, Run};
+use crate::plan::Keyspace;
+use crate::protocol::record::{
+    KeyspaceRecorded, Record, SchemaEntry, SourceRecorded, TableRecorded,
+};
+use crate::protocol::{MigrationId, RecordStage, Run};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -20,6 +23,9 @@ const PAGE_BYTES: u32 = 16 * 1024;
 /// The page cache of a copy. Rows come in the order of their keys, so that a page is seldom needed
 /// again once it is full; what a mapping of one's own writes elsewhere is what needs the room.
 const CACHE_KIBIBYTES: i64 = 16 * 1024;
+
+/// fjall takes no longer key.
+const KEY_BYTES_MAX: usize = 65_536;
 
 /// What a copy is going to write.
 pub(crate) struct Draft<'a> {
@@ -36,6 +42,47 @@ pub(crate) struct DraftKeyspace {
     pub(crate) keyspace: String,
     pub(crate) mapping: String,
     pub(crate) tables: Vec<Table>,
+}
+
+/// Refuses keyspaces, each with its source's name, whose record would be too long: it is begun behind
+/// the seal. What is known only later is taken to be as long as it can get.
+pub(crate) fn check_record<'a>(
+    plan: &str,
+    keyspaces: impl Iterator<Item = (&'a str, &'a Keyspace)>,
+) -> Result<(), Cause> {
+    let (mut recorded, mut tables) = (Vec::new(), Vec::new());
+    for (source, keyspace) in keyspaces {
+        let own = keyspace.mapping.tables();
+        recorded.push(KeyspaceRecorded {
+            source: source.to_owned(),
+            keyspace: keyspace.name.clone(),
+            mapping: keyspace.mapping.name().to_owned(),
+            tables: own.iter().map(|table| table.name.clone()).collect(),
+            // One of them at a time is between two chunks.
+            cursor: recorded.is_empty().then(|| vec![0; KEY_BYTES_MAX]),
+            done: false,
+            pairs: u64::MAX,
+            bytes: u64::MAX,
+            digest: format!("{:032x}", 0),
+            quarantined: u64::MAX,
+        });
+        tables.extend(own.into_iter().map(|table| {
+            let made = [table.create].into_iter().chain(table.indexes);
+            let made = made.map(|statement| SchemaEntry {
+                kind: "table".to_owned(),
+                name: table.name.clone(),
+                sql: Some(statement),
+            });
+            let schema = made.chain(fence::triggers(plan, &table.name)).collect();
+            TableRecorded { name: table.name, created: true, schema }
+        }));
+    }
+    let run = Run { id: MigrationId(0), attempt: 0 };
+    let record = Record::new(plan, run, Vec::new(), recorded, tables, String::new(), String::new());
+    match record.encode() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Cause::Plan(format!("it names too much: {error}"))),
+    }
 }
 
 /// A connection that copies.

@@ -53,16 +53,25 @@ pub(super) fn fenced<'a>(
     Ok(tables.iter().copied().filter(stands).collect())
 }
 
+/// The triggers of a table's fence, as the schema holds them.
+pub(super) fn triggers(plan: &str, table: &str) -> [SchemaEntry; 3] {
+    EVENTS.map(|event| SchemaEntry {
+        kind: "trigger".to_owned(),
+        name: name(event, table),
+        sql: Some(statement(event, plan, table)),
+    })
+}
+
 /// Puts fences around tables of which none has a part of one.
 pub(super) fn raise(connection: &Connection, plan: &str, tables: &[&str]) -> rusqlite::Result<()> {
     change_schema(connection, || {
         let mut insert = connection.prepare_cached(
             "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql)
-             VALUES ('trigger', ?1, ?2, 0, ?3)",
+             VALUES (?1, ?2, ?3, 0, ?4)",
         )?;
         for table in tables {
-            for event in EVENTS {
-                insert.execute((name(event, table), table, statement(event, plan, table)))?;
+            for SchemaEntry { kind, name, sql } in triggers(plan, table) {
+                insert.execute((kind, name, table, sql))?;
             }
         }
         Ok(())

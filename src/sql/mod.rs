@@ -14,6 +14,6 @@ mod untouched;
 
 pub(crate) use claim::ClaimFile;
 pub(crate) use connection::StepError;
-pub(crate) use copying::{Copying, Draft, DraftKeyspace};
+pub(crate) use copying::{Copying, Draft, DraftKeyspace, check_record};
 pub(crate) use target::{Access, Target, TargetLook};
 pub(crate) use throwaway::Throwaway;

@@ -172,8 +172,12 @@ impl Target {
     }
 
     /// Why tables that the plan writes can't be used: each must be absent, or empty, unclaimed and
-    /// usable.
-    pub(crate) fn check_tables(&self, plan: &str, tables: &[Table]) -> Result<Vec<Cause>, Cause> {
+    /// usable. And a database in memory, where all of them stand that can be made, beside the target's.
+    pub(crate) fn check_tables(
+        &self,
+        plan: &str,
+        tables: &[Table],
+    ) -> Result<(Vec<Cause>, Connection), Cause> {
         let check = |connection: &Connection| check_tables(connection, &self.path, plan, tables);
         match self.peek(&check)? {
             Some(refused) => Ok(refused),
@@ -205,29 +209,26 @@ impl Target {
     }
 
     /// Why what the plan's keyspaces become, each with its source, does not fit their tables, as far as
-    /// these can be made: tried in memory, beside the target's tables.
+    /// these could be made in `stand_in`. SQLite reads the whole schema for each table that it makes, so
+    /// they are made there once.
     pub(crate) fn try_mappings<'a>(
         &self,
+        stand_in: &Connection,
         keyspaces: &mut dyn Iterator<Item = (&'a str, &'a Keyspace)>,
     ) -> Result<Vec<Cause>, Cause> {
-        let failed = || engine("stand in for", &self.path);
-        let empty = match self.peek(&|target| stand_in(target).map_err(failed()))? {
-            Some(empty) => empty,
-            None => Connection::open_in_memory().map_err(failed())?,
-        };
         let mut causes = Vec::new();
         for (source, keyspace) in keyspaces {
-            let tables = keyspace.mapping.tables();
-            for table in &tables {
-                // Why it can't be made is found apart.
-                let _ = index::or_nothing(&empty, || define(&empty, &self.path, table));
-            }
-            match keyspace.mapping.try_out(&Rows::new(&empty)) {
+            match keyspace.mapping.try_out(&Rows::new(stand_in)) {
                 Err(MappingError::Refused(reason)) => causes.push(Cause::Misfit {
                     name: source.to_owned(),
                     keyspace: keyspace.name.clone(),
                     path: self.path.clone(),
-                    table: tables.first().map_or_else(String::new, |table| table.name.clone()),
+                    table: keyspace
+                        .mapping
+                        .tables()
+                        .into_iter()
+                        .next()
+                        .map_or_else(String::new, |t| t.name),
                     reason: on_one_line(&reason),
                 }),
                 Err(MappingError::Engine(message)) => {
@@ -585,7 +586,7 @@ fn check_tables(
     path: &Path,
     plan: &str,
     tables: &[Table],
-) -> Result<Vec<Cause>, Cause> {
+) -> Result<(Vec<Cause>, Connection), Cause> {
     let failed = engine("look at the tables of", path);
     let standing = Standing::look(connection).map_err(&failed)?;
     let found = check_standing(connection, path, plan, tables, &standing)?;
@@ -596,7 +597,7 @@ fn check_tables(
     });
     let mut causes: Vec<Cause> = tried.collect();
     causes.extend(check_indexes(path, tables, &standing));
-    Ok(causes)
+    Ok((causes, stand_in))
 }
 
 /// Why indexes that are going to be made can't be, or have names that are taken.

@@ -148,16 +148,31 @@ fn tell_verified(verified: &Verified) {
             compared(&found.target)
         ));
     }
+    // Of one whose keyspaces are named, these say it.
+    for store in &verified.stores {
+        if !verified.keyspaces.iter().any(|found| found.source == store.source) {
+            let is = match &store.store {
+                Compared::Same => "as sealed".to_owned(),
+                other => compared(other),
+            };
+            say(&format!("{}: no keyspace copied; retired store: {is}", store.source));
+        }
+    }
     let is_freed = |found: &VerifiedKeyspace| found.store == Compared::Freed;
+    let has_copied = verified.pairs() > 0;
     say(if !verified.stores_are_whole() {
         "the retired stores do NOT hold what was copied: keep them, and find out what changed them"
     } else if verified.keyspaces.iter().any(is_freed) {
         "the retired stores were freed by reclaim"
-    } else {
+    } else if has_copied {
         "the retired stores hold what was copied"
+    } else {
+        "the retired stores are as they were sealed, and no pair was in what was copied of them"
     });
-    say(if verified.target_is_whole() {
+    say(if verified.target_is_whole() && has_copied {
         "the SQL database holds what was copied"
+    } else if verified.target_is_whole() {
+        "nothing was copied into the SQL database, and its tables hold nothing"
     } else {
         "the SQL database does not hold what was copied any more; once the daemon has written to it, \
          differences there are its own writes"
