@@ -5,7 +5,7 @@ use crate::copy::{Middle, Table, quarantine_table};
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
 use crate::handle::Freed;
-use crate::kv::{Look, Standing, Store};
+use crate::kv::{Look, Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
@@ -190,11 +190,18 @@ impl Driver {
             let was = look.path.marker().map(|marker| marker.was);
             let is_told = self.freed.iter().any(|freed| freed.source == site.name);
             if was == Some(Was::Directory) && !is_told {
+                let rest = if look.freed {
+                    let tree = inventory::tree(&site.retired);
+                    tree.map_err(|cause| stopped(true, "look", cause))?.foreign
+                } else {
+                    Vec::new()
+                };
                 self.freed.push(Freed {
                     source: site.name.clone(),
                     retired: site.retired.clone(),
                     stood: false,
                     bytes: 0,
+                    rest,
                 });
             }
         }
@@ -351,7 +358,6 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::MountPoint { .. }
         | Cause::Scattered { .. }
         | Cause::RetiredChanged { .. }
-        | Cause::NotTheStores { .. }
         | Cause::NoExchange { .. }
         | Cause::ForeignLink { .. }
         | Cause::Overlap { .. }

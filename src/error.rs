@@ -231,16 +231,6 @@ pub enum Cause {
         /// The first differences.
         difference: String,
     },
-    /// A retired store's own files are deleted, and its folder stays, since something else is in it.
-    #[error("the retired store of source '{name}' is freed, and {} stays, with what is not the store's own: {}; move it away and run this again", .path.display(), shown_files(.rest))]
-    NotTheStores {
-        /// The source's name.
-        name: String,
-        /// The folder that stays.
-        path: PathBuf,
-        /// What is in it: paths below it, a folder with `/` at its end and without what is in it.
-        rest: Vec<String>,
-    },
     /// The file system can't exchange two names.
     #[error("the {filesystem} file system of {} can't exchange two names ({source}); move the stores to one that can (ext4, xfs, btrfs, tmpfs)", .path.display())]
     NoExchange {

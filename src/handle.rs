@@ -155,10 +155,13 @@ pub struct Freed {
     pub source: String,
     /// Where the retired store stood.
     pub retired: PathBuf,
-    /// Whether it stood there; else nothing was freed.
+    /// Whether it stood there; else nothing was freed now.
     pub stood: bool,
     /// Bytes that the disk held for the files that were deleted.
     pub bytes: u64,
+    /// What is not the store's own and keeps its folder there: paths below it, a folder with `/` at its
+    /// end and without what is in it.
+    pub rest: Vec<String>,
 }
 
 /// What is lost by going on without a SQL database that is gone.
@@ -609,7 +612,7 @@ impl Handle<Tombstoned> {
     }
 
     /// Frees the retired bytes: the engine's own files go, and the stores' folders, where nothing else is
-    /// in them. The markers stay, and say so: the names are never free. [`Handle::freed`] says what was
+    /// in them. A folder with something else in it stays, and [`Freed::rest`] says what that is. The markers stay, and say so: the names are never free. [`Handle::freed`] says what was
     /// done.
     ///
     /// # Errors

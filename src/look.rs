@@ -116,6 +116,7 @@ impl Places {
         };
         let retired = match &look.retired {
             Standing::Nothing => AtRetired::Nothing,
+            Standing::Directory(_) if look.freed => AtRetired::Nothing,
             Standing::Directory(version) => AtRetired::Directory(*version),
             Standing::Marker(marker) => AtRetired::Marker(self.marker(site, marker)),
             Standing::Damaged(_) | Standing::Foreign(_) => AtRetired::Foreign,

@@ -168,7 +168,7 @@ fn check_space(places: &Places, needed_bytes: u64) -> Result<(), Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
+    use crate::plan::{Plan, SourceBuilder};
     use crate::protocol::record::RECORD_BYTES_MAX;
     use crate::sql::Access;
 
@@ -177,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan::builder("p")
             .target(folder.path().join("target.sqlite"))
-            .source("s", folder.path().join("s"), |source| source.every_keyspace())
+            .source("s", folder.path().join("s"), SourceBuilder::every_keyspace)
             .build()
             .unwrap();
         let places = Places::new(&plan, Access::LookOnly).unwrap();
@@ -201,7 +201,7 @@ mod tests {
             ]
         );
         // As many are no more than a record has room for.
-        let source = Plan::builder("p").target("t").source("s", "s", |s| s.every_keyspace());
+        let source = Plan::builder("p").target("t").source("s", "s", SourceBuilder::every_keyspace);
         let source = source.build().unwrap();
         let most = source.inner.sources[0].resolve(&names[1..]).unwrap();
         check_record("p", most.iter().map(|keyspace| ("s", keyspace))).unwrap();

@@ -293,7 +293,7 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
     }
 }
 
-/// A store that is being unsealed, freed or read may differ for an instant, like all that is told here.
+/// A store that is being unsealed, freed or read may differ for an instant, like all that is said here.
 /// `tree` is what lies in the retired store, where there is one.
 fn retired_differs(
     marker: &Marker,

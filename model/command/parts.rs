@@ -2,7 +2,7 @@
 //! more, a link, a backup without its journal, a retired store that somebody emptied.
 
 use super::{Daemon, cutover, text, unchanged};
-use crate::common::{Pairs, SOURCES, copy_tree, snapshot, write_store};
+use crate::common::{Pairs, SOURCES, copy_tree, small_store, snapshot, write_store};
 use crate::refusals::Mount;
 use std::fs;
 use std::path::Path;
@@ -101,6 +101,36 @@ fn a_retired_store_that_is_gone_is_named_by_status_verify_and_reclaim() {
     assert!(freed.contains("source 'sessions': nothing stood at"), "{freed}");
 }
 
+/// A retired store with something else in it kept the ones behind it from being freed.
+#[test]
+fn i8_a_reclaim_leaves_a_folder_with_something_else_in_it_and_frees_every_other_store() {
+    let daemon = Daemon::new();
+    fs::write(daemon.path("accounts/wallet.key"), "the only one").expect("writes");
+    let asked = said(&daemon.ends("migrate", &["--yes"], 0));
+    assert!(
+        asked.contains("source 'accounts' lies what is not the store's own: wallet.key"),
+        "{asked}"
+    );
+    let retired = daemon.path("accounts.retired");
+    let stays =
+        format!("{} stays, with what is not the store's own: wallet.key", retired.display());
+    for _ in 0..2 {
+        let freed = said(&daemon.ends("reclaim", &["--yes"], 0));
+        assert!(freed.contains(&stays), "{freed}");
+        assert!(!daemon.path("sessions.retired").exists());
+        assert_eq!(snapshot(&retired).len(), 1);
+        assert_eq!(fs::read(retired.join("wallet.key")).expect("reads"), b"the only one");
+    }
+    // Nothing is left to be freed; what stays is told.
+    let status = daemon.status();
+    assert!(!status["can"].to_string().contains("reclaim"), "{status}");
+    assert_eq!(status["sources"][0]["foreign"][0], "wallet.key");
+    daemon.is_whole_in_sql();
+    fs::remove_dir_all(&retired).expect("removes");
+    let freed = said(&daemon.ends("reclaim", &["--yes"], 0));
+    assert!(freed.contains("source 'accounts': nothing stood at"), "{freed}");
+}
+
 #[test]
 fn a_plan_file_that_names_a_keyspace_wrongly_is_refused_by_the_command() {
     let daemon = Daemon::opened_once();
@@ -136,7 +166,7 @@ fn i2_of_stores_without_a_keyspace_or_a_pair_nothing_is_said_to_be_whole() {
         daemon.ends("migrate", &["--yes"], 0);
         daemon
     };
-    let empty = Pairs::from([("first".to_owned(), Default::default())]);
+    let empty = small_store(1, 0);
     for (pairs, told) in [
         (&Pairs::new(), "accounts: no keyspace copied; retired store: as sealed"),
         (&empty, "accounts/first: 0 pairs copied; retired store: as copied"),

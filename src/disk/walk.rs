@@ -203,9 +203,12 @@ impl Syncs {
     }
 }
 
-/// Does `work`, and beside it the syncs that it hands over, several at once. When it returns `Ok`, all
-/// of them are done; when it fails, any of them may not be.
-pub(crate) fn syncing<T>(work: impl FnOnce(&Syncs) -> Result<T, Cause>) -> Result<T, Cause> {
+/// Does `work` in the folder at `path`, and beside it the syncs that it hands over, several at once.
+/// When it returns `Ok`, all of them are done; when it fails, any of them may not be.
+pub(crate) fn syncing<T>(
+    path: &Path,
+    work: impl FnOnce(&Syncs) -> Result<T, Cause>,
+) -> Result<T, Cause> {
     let (queue, waiting) = sync_channel(SYNCS_AT_ONCE);
     let (waiting, failed) = (Mutex::new(waiting), Mutex::new(None));
     let (taken_from, told_to) = (&waiting, &failed);
@@ -214,7 +217,7 @@ pub(crate) fn syncing<T>(work: impl FnOnce(&Syncs) -> Result<T, Cause>) -> Resul
             let syncer = thread::Builder::new().name("cutover syncs".to_owned());
             match syncer.spawn_scoped(scope, || sync_each(taken_from, told_to)) {
                 Err(error) if started == 0 => {
-                    return Err(Cause::io("start a thread that syncs for", Path::new("/"))(error));
+                    return Err(Cause::io("start a thread that syncs for", path)(error));
                 }
                 // Where there is no room for more of them, these do it all.
                 Err(_) => break,
@@ -230,7 +233,7 @@ pub(crate) fn syncing<T>(work: impl FnOnce(&Syncs) -> Result<T, Cause>) -> Resul
     }
 }
 
-/// Syncs what waits until nothing comes any more. The first that fails is told.
+/// Syncs what waits until nothing comes any more. The first that fails is reported.
 fn sync_each(waiting: &Mutex<Receiver<(OwnedFd, PathBuf)>>, failed: &Mutex<Option<Cause>>) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -294,11 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn i3_one_sync_that_fails_among_many_is_told_once_all_are_done() {
+    fn i3_one_sync_that_fails_among_many_is_reported_once_all_are_done() {
         let folder = tempfile::tempdir().unwrap();
         let file = || OwnedFd::from(File::open(folder.path()).unwrap());
         let many = |bad: Option<usize>| {
-            syncing(|syncs| {
+            syncing(folder.path(), |syncs| {
                 for number in 0..200 {
                     let (reader, _writer) = io::pipe().unwrap();
                     let descriptor = if bad == Some(number) { reader.into() } else { file() };
@@ -315,7 +318,7 @@ mod tests {
             assert_eq!(*path, PathBuf::from(bad.to_string()));
             assert_eq!(source.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
         }
-        let stopped = syncing(|_| Err::<(), _>(Cause::Cancelled));
+        let stopped = syncing(folder.path(), |_| Err::<(), _>(Cause::Cancelled));
         assert!(matches!(stopped, Err(Cause::Cancelled)));
     }
 }

@@ -101,7 +101,6 @@ samples! { causes, Cause,
         Cause::KeyspaceMissing { name: "accounts".into(), keyspace: "evnts".into(), found: vec!["events".into(), "users".into()] },
         Cause::KeyspaceMissing { name: "accounts".into(), keyspace: "evnts".into(), found: Vec::new() },
     ],
-    Cause::NotTheStores { .. } => [Cause::NotTheStores { name: "accounts".into(), path: path("accounts.retired"), rest: vec!["uploads/".into(), "wallet.key".into()] }],
     Cause::Scattered { .. } => [Cause::Scattered { name: "accounts".into(), path: path("accounts/keyspaces"), what: "a symbolic link" }],
     Cause::NoExchange { .. } => [Cause::NoExchange {
         path: path(""),

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 
-/// Differences that are told; the others are counted.
+/// Differences that are listed; the others are counted.
 const DIFFERENCES_MAX: usize = 3;
 
 /// What is read of a journal at once.
@@ -35,8 +35,12 @@ pub(crate) struct Tree {
 }
 
 /// What was deleted of a store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Deleted {
+    /// Whether nothing is deleted, and it is only counted what would be.
+    is_trial: bool,
+    /// Files and folders that were deleted.
+    removed: usize,
     /// Bytes that the disk held for the files that were deleted.
     pub(crate) bytes: u64,
     /// What is left, as [`Tree::foreign`] has it.
@@ -101,12 +105,12 @@ pub(crate) fn tree(path: &Path) -> Result<Tree, Cause> {
     Ok(tree)
 }
 
-/// The same, and makes all of it durable: every file's content and every folder's names. fjall leaves
-/// the folder of its keyspaces unsynced, and a killed daemon leaves its last writes so. When it fails,
-/// any of it may not be durable.
+/// The same, and makes the store durable: the content of every file that is the engine's own, and every
+/// folder's names. fjall leaves the folder of its keyspaces unsynced, and a killed daemon leaves its
+/// last writes so. When it fails, any of it may not be durable.
 pub(crate) fn sync(path: &Path) -> Result<Tree, Cause> {
     let folder = Folder::open(path)?;
-    syncing(|syncs| {
+    syncing(path, |syncs| {
         let mut synced = Synced { tree: Tree::default(), syncs };
         walk(&folder, &mut synced)?;
         Ok(synced.tree)
@@ -120,7 +124,9 @@ struct Synced<'a> {
 
 impl Visitor for Synced<'_> {
     fn meet(&mut self, entry: &Entry<'_>) -> Result<bool, Cause> {
-        if !entry.is_folder() && entry.scattered().is_none() {
+        let is_file = !entry.is_folder() && entry.scattered().is_none();
+        // Closing a file drops the locks that this process has on it, and others' may be SQLite's.
+        if is_file && owner(entry.at) != Owner::Foreign {
             self.syncs.file(entry)?;
         }
         self.tree.meet(entry)
@@ -264,7 +270,7 @@ fn named(file: &str, sealed: &Inventory) -> String {
     }
 }
 
-/// XXH3-128 over the journals among `files`, one behind the other.
+/// XXH3-128 over the journals among `files`, one after the other.
 fn digest_journals(folder: &Folder, files: &BTreeMap<String, u64>) -> Result<String, Cause> {
     let mut digest = xxhash_rust::xxh3::Xxh3Default::new();
     let mut buffer = vec![0; READ_BYTES];
@@ -285,9 +291,28 @@ fn digest_journals(folder: &Folder, files: &BTreeMap<String, u64>) -> Result<Str
 /// before the folders are synced, which the caller does; when it fails, or is killed, a part may be
 /// left.
 pub(crate) fn delete(folder: &Folder) -> Result<Deleted, Cause> {
-    let mut deleted = Deleted::default();
-    walk(folder, &mut deleted)?;
-    Ok(deleted)
+    Deleted::walk(folder, false)
+}
+
+/// Whether a reclaim has been through the retired store's folder at `path`, and has left it for what is
+/// in it and not the engine's: there is nothing that [`delete`] would delete.
+pub(crate) fn is_freed(path: &Path) -> Result<bool, Cause> {
+    let deleted = Deleted::walk(&Folder::open(path)?, true)?;
+    Ok(deleted.removed == 0 && !deleted.rest.is_empty())
+}
+
+impl Deleted {
+    fn walk(folder: &Folder, is_trial: bool) -> Result<Self, Cause> {
+        let mut deleted = Self { is_trial, removed: 0, bytes: 0, rest: Vec::new() };
+        walk(folder, &mut deleted)?;
+        Ok(deleted)
+    }
+
+    fn remove(&mut self, entry: &Entry<'_>) -> Result<Removed, Cause> {
+        let removed = if self.is_trial { Removed::Gone } else { entry.remove()? };
+        self.removed += usize::from(removed == Removed::Gone);
+        Ok(removed)
+    }
 }
 
 impl Visitor for Deleted {
@@ -297,7 +322,7 @@ impl Visitor for Deleted {
             return Ok(true);
         }
         if is_part && !entry.is_folder() && owner(entry.at) != Owner::Foreign {
-            if entry.remove()? == Removed::Gone {
+            if self.remove(entry)? == Removed::Gone {
                 self.bytes += entry.held_bytes();
             }
         } else {
@@ -311,7 +336,7 @@ impl Visitor for Deleted {
         let relative = entry.relative();
         // What is left below it, if anything, was named last.
         let is_left = self.rest.last().is_some_and(|rest| rest.starts_with(&relative));
-        if !is_left && entry.remove()? == Removed::IsNotEmpty {
+        if !is_left && self.remove(entry)? == Removed::IsNotEmpty {
             // Somebody has put something into it just now.
             self.rest.push(relative);
         }

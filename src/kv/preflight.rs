@@ -18,7 +18,7 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
     version::check_native(&site.name, &site.path)?;
-    // Opening would follow a link, and no file behind one is synced, locked or sealed.
+    // Opening would follow a link, and no file beyond one is synced, locked or sealed.
     let before = inventory::tree(&site.path)?;
     check_in_one_place(site, &before)?;
     let versions = before.versions.clone();

@@ -1,11 +1,12 @@
 //! A source's place on disk: its path, the retired name beside it, and what stands at both.
 
+use super::inventory;
 use super::preflight::is_taken;
 use super::version;
 use crate::disk;
 use crate::error::Cause;
 use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
-use crate::protocol::{MigrationId, VersionFile};
+use crate::protocol::{MigrationId, Stage, VersionFile};
 use std::path::{Path, PathBuf};
 
 /// A source's two names.
@@ -34,6 +35,9 @@ pub(crate) enum Standing {
 pub(crate) struct Look {
     pub(crate) path: Standing,
     pub(crate) retired: Standing,
+    /// Whether the folder at the retired name is what a reclaim has left of it: it holds nothing of the
+    /// store's own any more.
+    pub(crate) freed: bool,
     pub(crate) temporary: bool,
 }
 
@@ -69,7 +73,12 @@ impl Site {
         let retired = Standing::at(&self.retired)?;
         let of = |standing: &Standing| standing.marker().map(|marker| marker.id);
         let temporary = !self.left_over([claimed, of(&path), of(&retired)])?.is_empty();
-        Ok(Look { path, retired, temporary })
+        let is_reclaimed = path.marker().is_some_and(|marker| marker.stage == Stage::Reclaimed);
+        let freed = is_reclaimed
+            && matches!(retired, Standing::Directory(_))
+            // What can't be looked through may still be the store.
+            && inventory::is_freed(&self.retired).unwrap_or(false);
+        Ok(Look { path, retired, freed, temporary })
     }
 
     /// Where a marker of migration `id` is written before it gets its name.

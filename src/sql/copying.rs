@@ -44,7 +44,7 @@ pub(crate) struct DraftKeyspace {
     pub(crate) tables: Vec<Table>,
 }
 
-/// Refuses keyspaces, each with its source's name, whose record would be too long: it is begun behind
+/// Refuses keyspaces, each with its source's name, whose record would be too long: it is begun after
 /// the seal. What is known only later is taken to be as long as it can get.
 pub(crate) fn check_record<'a>(
     plan: &str,

@@ -260,12 +260,18 @@ pub(crate) fn differing(plan: &Plan) -> Result<(), Stop> {
 
 /// What a reclaim did to each source.
 pub(crate) fn freed(freed: &[Freed]) {
-    for Freed { source, retired, stood, bytes, .. } in freed {
-        say(&if *stood {
-            format!("source '{source}': {bytes} bytes freed")
-        } else {
-            let retired = retired.display();
-            format!("source '{source}': nothing stood at {retired}, so nothing was freed")
+    for Freed { source, retired, stood, bytes, rest, .. } in freed {
+        let retired = retired.display();
+        say(&match (stood, rest.is_empty()) {
+            (true, true) => format!("source '{source}': {bytes} bytes freed"),
+            (false, true) => {
+                format!("source '{source}': nothing stood at {retired}, so nothing was freed")
+            }
+            (_, false) => format!(
+                "source '{source}': {bytes} bytes freed; {retired} stays, with what is not the store's \
+                 own: {}",
+                shown(rest)
+            ),
         });
     }
     if freed.is_empty() {
