@@ -207,7 +207,7 @@ impl Preview {
             let is_open = Standing::at(&site.path)? == Standing::Directory(VersionFile::Native);
             let open = || Store::open(&site.name, &site.path, inventory::tree(&site.path)?);
             let store = (is_open && !keyspaces.is_empty()).then(open).transpose()?;
-            // Opening it may replay a long journal, which is no counting.
+            // Opening it may replay a long journal, which is not counting.
             let pace = Pace::new(Phase::Counting, total, expected);
             for keyspace in keyspaces {
                 let counted = match &store {

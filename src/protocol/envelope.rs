@@ -2,6 +2,7 @@
 
 use super::DecodeError;
 use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_128;
 
 const CHECKSUM: &str = "checksum xxh3-128 ";
@@ -10,18 +11,26 @@ const CHECKSUM: &str = "checksum xxh3-128 ";
 pub(super) fn seal<T: Serialize>(heading: &str, body: &T) -> Result<String, DecodeError> {
     let json = serde_json::to_string(body)
         .map_err(|error| DecodeError::new(format!("it can't be written as JSON: {error}")))?;
-    let text = format!("{heading}{}\n", printable(&json));
+    let text = format!("{heading}{}\n", printable(json));
     let sum = xxh3_128(text.as_bytes());
     Ok(format!("{text}{CHECKSUM}{sum:032x}\n"))
 }
 
 /// JSON escapes the controls below the blank for itself; a terminal obeys others, too. Outside of
 /// strings there are none.
-fn printable(json: &str) -> String {
-    let escaped = |c: char| {
-        if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.into() }
-    };
-    json.chars().map(escaped).collect()
+fn printable(json: String) -> String {
+    if !json.contains(char::is_control) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// The JSON line of `bytes`, once size, UTF-8, checksum and format number are found to be right.
