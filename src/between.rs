@@ -2,9 +2,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that panics has failed")]
 
+mod everywhere;
 mod named;
 
-use crate::Plan;
+use crate::{Plan, PlanBuilder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -50,16 +51,16 @@ fn folder() -> tempfile::TempDir {
 
 /// Each pair is a chunk.
 fn plan(folder: &Path) -> Plan {
+    builder(folder).target(folder.join("t.sqlite")).chunk_bytes(1).build().expect("a plan")
+}
+
+fn builder(folder: &Path) -> PlanBuilder {
     SOURCES
         .into_iter()
         .fold(Plan::builder("p"), |plan, source| {
             plan.source(source, folder.join(source), crate::SourceBuilder::every_keyspace)
         })
         .source(MISSING, folder.join(MISSING), |s| s.may_be_missing().every_keyspace())
-        .target(folder.join("t.sqlite"))
-        .chunk_bytes(1)
-        .build()
-        .expect("a plan")
 }
 
 /// Stops the copy after some chunks.

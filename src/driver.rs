@@ -139,7 +139,13 @@ impl Driver {
                 }
                 Err(StepError::Mismatch(mismatch)) => return Err(Error::Verification(mismatch)),
             }
-            changed |= !matches!(step, Step::Confirm { .. } | Step::Verify);
+            // What is tidied up before a beginning is what nobody needs, or another one's that begins too.
+            let is_change = match step {
+                Step::Confirm { .. } | Step::Verify => false,
+                Step::Tidy(_) => !matches!(intent, Intent::Begin(_)),
+                _ => true,
+            };
+            changed |= is_change;
             session.done(step);
         }
         Err(stopped(

@@ -138,7 +138,7 @@ impl Driver {
     ) -> Result<(), Cause> {
         let found = self.marker(source, seen)?;
         let text = self.text(self.next_marker(found, stage, attempt))?;
-        self.site(source)?.mark(&text, found.run())
+        self.site(source)?.mark(&text, found)
     }
 
     fn put_back(&self, source: usize, run: Run, seen: &Seen) -> Result<(), Cause> {
@@ -154,7 +154,7 @@ impl Driver {
     fn unseal(&self, source: usize, seen: &Seen) -> Result<(), Cause> {
         let found = self.marker(source, seen)?;
         let own = self.places.own.get(source).and_then(Option::as_ref);
-        self.site(source)?.unseal(found.was, found.run(), own)
+        self.site(source)?.unseal(found, own)
     }
 
     fn prepare(&self, seen: &Seen) -> Result<(), Cause> {

@@ -2,6 +2,7 @@
 //! has done meanwhile. Each of these tests fails where that is left out.
 
 use super::{StopAfter, THEIRS, folder, pairs, plan, read_table, swap};
+use crate::protocol::record::Record;
 use crate::{Cause, Error, Found, Handle, Migrating, Plan, fault, ticket};
 use std::cell::Cell;
 use std::fs;
@@ -179,6 +180,61 @@ fn i2_a_copy_that_stops_behind_every_single_pair_goes_on_with_the_very_next_key(
     for (of, source) in (1..).zip(super::SOURCES) {
         assert_eq!(read_table(root.path(), source), Some(pairs(of)), "{source}");
     }
+}
+
+/// Another cutover that begins too may hold names that this one takes for left over.
+#[test]
+fn a_beginning_that_has_only_tidied_up_is_refused_and_has_not_stopped_part_way() {
+    let root = folder();
+    let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
+    let (probe, claim) =
+        (root.path().join("a.cutover-probe"), root.path().join("t.sqlite.cutover"));
+    let (at, tidied) = (claim.clone(), Rc::new(Cell::new(false)));
+    let told = Rc::clone(&tidied);
+    fault::arm_act(move |name| {
+        if name.starts_with("Confirm") {
+            fs::write(&probe, b"").expect("writes");
+        } else if name.starts_with("Tidy") {
+            told.set(true);
+        } else if name.starts_with("Claim") {
+            fs::write(&claim, THEIRS).expect("writes");
+        }
+    });
+    let failed = handle.begin().expect_err("another one has claimed the target");
+    fault::arm(None);
+    assert!(tidied.get());
+    let Error::Refused(Cause::ChangedUnderneath(path)) = failed.error else { panic!("{failed:?}") };
+    assert_eq!(path, at);
+    assert!(failed.handle.is_some(), "nothing was changed, so it may be tried again");
+}
+
+/// The verification compares rows with what was read, so it can't see what was passed over: the keys
+/// are counted by a walk of its own.
+#[test]
+fn i2_a_copy_that_goes_on_behind_a_wrong_key_is_found_out_before_its_keyspace_is_done() {
+    let root = folder();
+    let plan = plan(root.path());
+    drop(begun(&plan).run(&mut StopAfter(2)).expect_err("it was cancelled"));
+    let connection = rusqlite::Connection::open(root.path().join("t.sqlite")).expect("opens");
+    let body = "SELECT body FROM cutover_record";
+    let body: String = connection.query_one(body, [], |row| row.get(0)).expect("a record");
+    let mut record = Record::decode(body.as_bytes()).expect("a record");
+    let keyspace = record.keyspaces.first_mut().expect("a keyspace");
+    assert_eq!(keyspace.cursor.as_deref(), Some(&[1, 0][..]));
+    // The very next key.
+    keyspace.cursor = Some(vec![1, 0, 0]);
+    let body = record.encode().expect("encodes");
+    let update = "UPDATE cutover_record SET body = ?1";
+    assert_eq!(connection.execute(update, [body]), Ok(1));
+    drop(connection);
+    for _ in 0..2 {
+        let failed = begun(&plan).run(&mut ()).expect_err("a pair was passed over");
+        let Error::Verification(mismatch) = failed.error else { panic!("{failed:?}") };
+        assert_eq!((mismatch.expected_pairs, mismatch.found_pairs), (6, 5), "{mismatch}");
+    }
+    drop(begun(&plan).abort().expect("aborts"));
+    drop(crate::sql(&plan, &mut ()).expect("a copy from the beginning"));
+    assert_eq!(read_table(root.path(), "a"), Some(pairs(1)));
 }
 
 /// Whether a chunk is written beside a record that somebody has changed since the last one.

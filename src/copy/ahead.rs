@@ -5,7 +5,8 @@ use super::Digest;
 use crate::error::Cause;
 use crate::kv::Store;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 /// What is handed over at once: enough that handing over costs nothing.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -98,6 +99,34 @@ impl Chunk {
     }
 }
 
+/// Counts the pairs of each of `rests` by a walk that knows of no cursor and no batch, into `counts`, in
+/// their order, until `stopped`: what was read is compared with it (I-2).
+pub(super) fn count(
+    rests: &[Rest<'_>],
+    counts: &mpsc::Sender<Result<u64, Cause>>,
+    stopped: &AtomicBool,
+) {
+    let is_stopped = || stopped.load(Ordering::Relaxed);
+    for rest in rests {
+        let counted =
+            rest.store.map_or(Ok(Some(0)), |store| store.count(rest.keyspace, &is_stopped));
+        let Some(counted) = counted.transpose() else { return };
+        if counts.send(counted).is_err() {
+            return;
+        }
+    }
+}
+
+/// Stops who counts when the writer ends, however it does. A queue is closed when its reader ends, too.
+#[derive(Debug)]
+pub(super) struct StoppedWhenDropped<'a>(pub(super) &'a AtomicBool);
+
+impl Drop for StoppedWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn read_keyspace(
     rest: &Rest<'_>,
     chunk: &mut Chunk,
@@ -146,6 +175,13 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Whether a batch of so many bytes may wait, too.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.is_empty() || self.bytes + bytes <= AHEAD_BYTES
+    }
+}
+
 /// Closes the queue when either side ends, however it does.
 #[derive(Debug)]
 pub(super) struct ClosedWhenDropped<'a>(&'a Queue);
@@ -165,9 +201,7 @@ impl Queue {
     /// Adds a batch once there is room; false where nobody wants it any more.
     fn push(&self, batch: Result<Batch, Cause>) -> bool {
         let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len());
-        let full = |state: &mut State| {
-            !state.closed && !state.waiting.is_empty() && state.bytes + bytes > AHEAD_BYTES
-        };
+        let full = |state: &mut State| !state.closed && !state.has_room(bytes);
         let mut state =
             self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
         if state.closed {
@@ -215,7 +249,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn batch(bytes: usize) -> Batch {
         let mut batch = Batch::default();
@@ -239,6 +272,8 @@ mod tests {
     fn a_batch_of_any_size_passes_and_no_more_waits_than_the_bound() {
         let queue = Queue::default();
         let sizes = [AHEAD_BYTES + 1, 1, AHEAD_BYTES / 2, AHEAD_BYTES / 2, AHEAD_BYTES / 2, 3];
+        // How many wait when the first that is there has no room behind it for one more.
+        let together = [1, 2, 2, 2, 2, 1];
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let _end = queue.closed_when_dropped();
@@ -248,21 +283,26 @@ mod tests {
             });
             // Where this side fails, the other must not wait for it.
             let _end = queue.closed_when_dropped();
-            let mut found = Vec::new();
-            let mut together = 0;
-            loop {
-                // Time for the other side to add all that it is let.
-                std::thread::sleep(Duration::from_millis(20));
-                let waiting = queue.state().waiting.len();
-                let bytes = queue.state().bytes;
-                assert!(waiting <= 1 || bytes <= AHEAD_BYTES, "{waiting} wait with {bytes} bytes");
-                together = together.max(waiting);
-                let Some(batch) = queue.pop() else { break };
-                found.push(batch.unwrap().bytes.len());
+            for (size, together) in sizes.into_iter().zip(together) {
+                let fewer = |state: &mut State| state.waiting.len() < together;
+                let state = queue.changed.wait_while(queue.state(), fewer).unwrap();
+                assert_eq!(state.waiting.len(), together);
+                assert!(together == 1 || state.bytes <= AHEAD_BYTES);
+                drop(state);
+                assert_eq!(queue.pop().unwrap().unwrap().bytes.len(), size);
             }
-            assert_eq!(found, sizes);
-            assert!(together > 1, "nothing is read ahead");
+            assert!(queue.pop().is_none());
         });
+    }
+
+    #[test]
+    fn what_would_be_more_than_the_bound_has_no_room_but_where_nothing_waits() {
+        let mut state = State::default();
+        assert!(state.has_room(AHEAD_BYTES + 1));
+        state.waiting.push_back(Ok(batch(1)));
+        state.bytes = 1;
+        assert!(state.has_room(AHEAD_BYTES - 1));
+        assert!(!state.has_room(AHEAD_BYTES));
     }
 
     #[test]

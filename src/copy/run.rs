@@ -1,9 +1,9 @@
 //! The copy's loop.
 
-use super::ahead::{self, End, Queue, Rest};
+use super::ahead::{self, End, Queue, Rest, StoppedWhenDropped};
 use super::quarantine::{Counted, Quarantine, Written};
 use super::{Digest, MappingError, Rows, Table};
-use crate::error::{Cause, on_one_line};
+use crate::error::{Cause, Mismatch, on_one_line};
 use crate::kv::Store;
 use crate::observer::{Observer, Pace, Phase};
 use crate::plan::Keyspace;
@@ -11,6 +11,8 @@ use crate::protocol::record::{KeyspaceRecorded, Record, quarantine_name};
 use crate::sql::{Copying, StepError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,8 @@ const PAIR_BYTES: u64 = 64;
 
 /// Copies what is not copied yet, chunk by chunk; each is durable when the observer hears of it.
 /// `jobs` are the record's keyspaces, in its order. Stores are read on a thread of their own; rows
-/// are written, and mappings called, on this one. Returns what it copied of each keyspace.
+/// are written, and mappings called, on this one. On another thread their keys are counted, and a
+/// keyspace is done once it has as many pairs as were read. Returns what it copied of each keyspace.
 pub(crate) fn copy(
     mut copying: Copying,
     jobs: &[Job<'_>],
@@ -82,14 +85,22 @@ pub(crate) fn copy(
     let groups = groups(&copying, &expected, chunk_bytes);
     let (plan, target) = (copying.record().plan.clone(), copying.path().to_owned());
     let queue = Queue::default();
+    let (counts, counted) = mpsc::channel();
+    let stopped = AtomicBool::new(false);
     thread::scope(|scope| {
+        // However this ends, the reader does too, and who counts.
+        let _ends = (queue.closed_when_dropped(), StoppedWhenDropped(&stopped));
+        let to_count = rests(&copying, jobs, &groups);
         let rests = rests(&copying, jobs, &groups);
-        thread::Builder::new()
-            .name("cutover reads".to_owned())
-            .spawn_scoped(scope, || ahead::read(rests, chunk_bytes, KEYSPACE_BYTES, &queue))
+        let (queue, stopped) = (&queue, &stopped);
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        named("cutover reads")
+            .spawn_scoped(scope, move || ahead::read(rests, chunk_bytes, KEYSPACE_BYTES, queue))
+            .and_then(|_| {
+                named("cutover counts")
+                    .spawn_scoped(scope, move || ahead::count(&to_count, &counts, stopped))
+            })
             .map_err(Cause::io("start a thread that reads for", copying.path()))?;
-        // However this ends, the reader does too.
-        let _end = queue.closed_when_dropped();
         for group in groups {
             let mut left: Vec<(usize, Vec<Table>)> = group
                 .into_iter()
@@ -101,36 +112,54 @@ pub(crate) fn copy(
                 }
                 let keeps = left.iter().any(|(at, _)| jobs.get(*at).is_some_and(Job::keeps));
                 let mut full = None;
+                let mut miscounted = None;
                 let mut written: Vec<(usize, u64, u64)> = Vec::new();
                 let (began, mut busy) = (Instant::now(), Duration::ZERO);
-                copying = copying.chunk(&left, keeps, |rows, at, keyspace| {
-                    let (Some(job), Some(part)) = (jobs.get(at), parts.get_mut(at)) else {
-                        return Err(Cause::RecordChanged(target.clone()));
-                    };
-                    let began = Instant::now();
-                    let before = (keyspace.pairs, keyspace.bytes, keyspace.quarantined);
-                    let taken = quarantined.entry(job.source).or_default();
-                    let quarantine = Quarantine::of(job, &plan, *taken);
-                    let half = expected.get(at).copied().unwrap_or(0) / 2;
-                    let end =
-                        write_chunk(job, rows, keyspace, quarantine, &queue, |key, pairs| {
-                            if part.middle.is_none() && pairs >= half {
-                                part.middle = Some(Middle { key: key.to_vec(), pairs });
+                copying = copying
+                    .chunk(&left, keeps, |rows, at, keyspace| {
+                        let (Some(job), Some(part)) = (jobs.get(at), parts.get_mut(at)) else {
+                            return Err(Cause::RecordChanged(target.clone()));
+                        };
+                        let began = Instant::now();
+                        let before = (keyspace.pairs, keyspace.bytes, keyspace.quarantined);
+                        let taken = quarantined.entry(job.source).or_default();
+                        let quarantine = Quarantine::of(job, &plan, *taken);
+                        let half = expected.get(at).copied().unwrap_or(0) / 2;
+                        let end =
+                            write_chunk(job, rows, keyspace, quarantine, queue, |key, pairs| {
+                                if part.middle.is_none() && pairs >= half {
+                                    part.middle = Some(Middle { key: key.to_vec(), pairs });
+                                }
+                            })?;
+                        *taken += keyspace.quarantined - before.2;
+                        written.push((at, keyspace.pairs - before.0, keyspace.bytes - before.1));
+                        part.spent += began.elapsed();
+                        busy += began.elapsed();
+                        match end {
+                            Stopped::Chunk if !keyspace.done => Ok(ControlFlow::Break(())),
+                            Stopped::Chunk | Stopped::Keyspace => {
+                                // Who counts ends early where it panics, which ends this thread, too.
+                                let counted = counted.recv().unwrap_or(Err(Cause::Cancelled))?;
+                                if keyspace.pairs != counted {
+                                    miscounted = Some((job, counted, keyspace.pairs));
+                                    // Nothing of this chunk stays.
+                                    return Err(Cause::Cancelled);
+                                }
+                                Ok(match end {
+                                    Stopped::Keyspace => ControlFlow::Continue(()),
+                                    Stopped::Chunk | Stopped::Full(..) => ControlFlow::Break(()),
+                                })
                             }
-                        })?;
-                    *taken += keyspace.quarantined - before.2;
-                    written.push((at, keyspace.pairs - before.0, keyspace.bytes - before.1));
-                    part.spent += began.elapsed();
-                    busy += began.elapsed();
-                    match end {
-                        Stopped::Chunk => Ok(ControlFlow::Break(())),
-                        Stopped::Keyspace => Ok(ControlFlow::Continue(())),
-                        Stopped::Full(key, reason) => {
-                            full = Some((job, key, reason));
-                            Ok(ControlFlow::Break(()))
+                            Stopped::Full(key, reason) => {
+                                full = Some((job, key, reason));
+                                Ok(ControlFlow::Break(()))
+                            }
                         }
-                    }
-                })?;
+                    })
+                    .map_err(|error| match miscounted.take() {
+                        Some((job, counted, read)) => miscount(job, counted, read),
+                        None => error,
+                    })?;
                 // What went into quarantine before it is durable and can be looked at.
                 if let Some((job, key, reason)) = full {
                     return Err(quarantine_full(job, copying.record(), &key, &reason).into());
@@ -264,6 +293,18 @@ fn write_chunk(
             End::Keyspace { chunk: false } => Stopped::Keyspace,
         });
     }
+}
+
+/// What was read of a keyspace is not all that is in it, or more.
+fn miscount(job: &Job<'_>, counted: u64, read: u64) -> StepError {
+    StepError::Mismatch(Box::new(Mismatch {
+        source_name: job.source.to_owned(),
+        keyspace: job.keyspace.name.clone(),
+        side: "what was read from the store".to_owned(),
+        expected_pairs: counted,
+        found_pairs: read,
+        next: "nothing was committed; abort, and begin again".to_owned(),
+    }))
 }
 
 /// The record was decoded, and decoding checks its digests.

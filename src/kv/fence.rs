@@ -9,7 +9,7 @@ use super::version;
 use crate::disk::{self, Folder};
 use crate::error::Cause;
 use crate::protocol::marker::Marker;
-use crate::protocol::{MigrationId, Run, Stage, Was};
+use crate::protocol::{MigrationId, Stage, Was};
 use std::path::Path;
 
 /// A marker, and the bytes of its file.
@@ -66,9 +66,9 @@ impl Site {
         disk::sync_folder(self.folder())
     }
 
-    /// Replaces the marker of run `found` at the path in one step; durable when it returns. When it
-    /// fails, the old one or the new one stands there.
-    pub(crate) fn mark(&self, text: &MarkerText, found: Run) -> Result<(), Cause> {
+    /// Replaces the marker `found` at the path in one step; durable when it returns. When it fails, the
+    /// old one or the new one stands there.
+    pub(crate) fn mark(&self, text: &MarkerText, found: &Marker) -> Result<(), Cause> {
         let temporary = self.temporary(text.marker.id);
         let prepared = Standing::at(&temporary)?;
         let ready = prepared.marker().is_some_and(|marker| {
@@ -83,30 +83,26 @@ impl Site {
         } else {
             self.write_marker(text)?;
         }
-        if Standing::at(&self.path)?.marker().map(Marker::run) != Some(found) {
-            return Err(Cause::ChangedUnderneath(self.path.clone()));
-        }
+        expect(&self.path, found)?;
         disk::rename_over(&temporary, &self.path)?;
         disk::sync_folder(self.folder())
     }
 
-    /// Gives the source its path back; durable when it returns. When it fails, the marker stands
+    /// Gives the source, at whose path the marker `found` stands, its path back; durable when it returns. When it fails, the marker stands
     /// at the path, or only a marker left over at the retired name.
-    pub(crate) fn unseal(&self, was: Was, found: Run, own: Option<&FileLock>) -> Result<(), Cause> {
+    pub(crate) fn unseal(&self, found: &Marker, own: Option<&FileLock>) -> Result<(), Cause> {
         let changed = || Cause::ChangedUnderneath(self.path.clone());
-        let standing = Standing::at(&self.path)?;
-        let marker = standing.marker().ok_or_else(changed)?;
-        let may_go = matches!(marker.stage, Stage::Sealed | Stage::Restoring);
-        if marker.run() != found || !may_go {
+        expect(&self.path, found)?;
+        if !matches!(found.stage, Stage::Sealed | Stage::Restoring) {
             return Err(changed());
         }
-        match was {
+        match found.was {
             Was::Directory => {
                 if !own.ok_or_else(changed)?.is_at(&self.retired)? {
                     return Err(changed());
                 }
                 self.exchange()?;
-                expect(&self.retired, marker)?;
+                expect(&self.retired, found)?;
                 disk::remove_file(&self.retired)?;
             }
             Was::Nothing => disk::remove_file(&self.path)?,

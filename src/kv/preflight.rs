@@ -49,7 +49,8 @@ fn check_in_one_place(site: &Site, tree: &Tree) -> Result<(), Cause> {
     scattered.map_or(Ok(()), Err)
 }
 
-/// Files of our own that hold the places of what a migration is going to make, until this is dropped.
+/// Empty files of our own that hold the places of what a migration is going to make, until this is
+/// dropped. What somebody else has put in the place of one stays (I-8).
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     files: Vec<PathBuf>,
@@ -67,7 +68,7 @@ impl Held {
 
     /// Removes one of them.
     pub(crate) fn let_go(&mut self, path: &Path) -> Result<(), Cause> {
-        disk::remove_file(path)?;
+        remove_empty(path)?;
         self.files.retain(|file| file != path);
         Ok(())
     }
@@ -81,7 +82,7 @@ impl Held {
     pub(crate) fn remove(mut self) -> Result<(), Cause> {
         let mut removed = Ok(());
         for file in self.files.drain(..) {
-            removed = disk::remove_file(&file).and(removed);
+            removed = remove_empty(&file).and(removed);
         }
         removed
     }
@@ -90,7 +91,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         for file in &self.files {
-            if let Err(cause) = disk::remove_file(file) {
+            if let Err(cause) = remove_empty(file) {
                 tracing::warn!(%cause, "a file that a place was tried with is not removed");
             }
         }

@@ -26,6 +26,9 @@ pub(crate) struct Store {
 const SAMPLE_PAIRS: usize = 1_000;
 const SAMPLE_BYTES: usize = 1024 * 1024;
 
+/// Keys that are counted between two questions whether to stop: some milliseconds.
+const COUNTED_AT_ONCE: u64 = 4_096;
+
 /// What visits the pairs of a keyspace.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
 
@@ -146,6 +149,36 @@ impl Store {
                 None => return Ok(true),
                 Some((key, value)) if visit(&key, &value)? => {}
                 Some(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// How many pairs a keyspace has: by a walk of its own over all keys, from the first on. None once
+    /// `stop` says so; a keyspace that does not exist has no pairs.
+    pub(crate) fn count(
+        &self,
+        keyspace: &str,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<u64>, Cause> {
+        let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(Some(0)) };
+        let mut keys = guarded("count", &self.path, || Ok(keyspace.iter()))?;
+        let mut counted = 0_u64;
+        loop {
+            let walked = guarded("count", &self.path, || {
+                for walked in 0..COUNTED_AT_ONCE {
+                    match keys.next() {
+                        Some(key) => drop(key.key()?),
+                        None => return Ok(walked),
+                    }
+                }
+                Ok(COUNTED_AT_ONCE)
+            })?;
+            counted = counted.saturating_add(walked);
+            if walked < COUNTED_AT_ONCE {
+                return Ok(Some(counted));
+            }
+            if stop() {
+                return Ok(None);
             }
         }
     }

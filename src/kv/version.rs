@@ -50,13 +50,13 @@ pub(super) fn look(store: &Path) -> Result<VersionFile, Cause> {
 
 /// The store's own bytes, whether or not the second lock is set; none where it had no such file.
 pub(super) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
-    let Some(bytes) = read(store)? else { return Ok(None) };
-    let Some(kept) = bytes.strip_prefix(HELD.as_bytes()) else { return Ok(Some(bytes)) };
+    Ok(read(store)?.and_then(original_of))
+}
+
+fn original_of(found: Vec<u8>) -> Option<Vec<u8>> {
+    let Some(kept) = found.strip_prefix(HELD.as_bytes()) else { return Some(found) };
     let kept = std::str::from_utf8(kept).unwrap_or_default().trim_end();
-    if kept == NONE {
-        return Ok(None);
-    }
-    Ok(Some(hex::decode(kept).unwrap_or_else(|_| NATIVE.to_vec())))
+    (kept != NONE).then(|| hex::decode(kept).unwrap_or_else(|_| NATIVE.to_vec()))
 }
 
 /// Sets the second lock; durable when it returns.
@@ -64,22 +64,24 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
     match look(store)? {
         VersionFile::Held => Ok(()),
         VersionFile::Native => {
-            let original = read(store)?.map_or_else(|| NONE.to_owned(), hex::encode);
+            let found = read(store)?;
+            let original = found.as_ref().map_or_else(|| NONE.to_owned(), hex::encode);
             let text = format!("{HELD}{original}\n");
-            replace(store, text.as_bytes())
+            replace(store, found.as_deref(), text.as_bytes())
         }
     }
 }
 
 /// Lifts the second lock; durable when it returns.
 pub(super) fn release(store: &Path) -> Result<(), Cause> {
-    match (look(store)?, original(store)?) {
-        (VersionFile::Held, Some(bytes)) => replace(store, &bytes),
-        (VersionFile::Held, None) => {
+    let found = read(store)?.filter(|bytes| bytes.starts_with(HELD.as_bytes()));
+    let Some(found) = found else { return Ok(()) };
+    match original_of(found.clone()) {
+        Some(bytes) => replace(store, Some(&found), &bytes),
+        None => {
             disk::remove_file(&path(store))?;
             disk::sync_folder(store)
         }
-        (VersionFile::Native, _) => Ok(()),
     }
 }
 
@@ -94,10 +96,16 @@ pub(super) fn try_replace(store: &Path) -> Result<(), Cause> {
     disk::remove_file(&temporary)
 }
 
-fn replace(store: &Path, bytes: &[u8]) -> Result<(), Cause> {
+/// Puts `bytes` in the place of `found`, which must still be there: what anybody wrote there since is
+/// kept nowhere else (I-8).
+fn replace(store: &Path, found: Option<&[u8]>, bytes: &[u8]) -> Result<(), Cause> {
     let temporary = temporary(store);
     disk::remove_file(&temporary)?;
     disk::create(&temporary, bytes)?;
+    if read(store)?.as_deref() != found {
+        disk::remove_file(&temporary)?;
+        return Err(Cause::ChangedUnderneath(path(store)));
+    }
     disk::rename_over(&temporary, &path(store))?;
     disk::sync_folder(store)
 }

@@ -39,14 +39,11 @@ pub(crate) fn engine(what: &'static str, path: &Path) -> impl Fn(rusqlite::Error
     }
 }
 
-/// Opens an existing database, or creates one with large pages, for durable transactions.
-pub(crate) fn open(path: &Path, create: bool) -> Result<Connection, Cause> {
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+/// Opens an existing database, or a file that is empty, for durable transactions. None is created.
+pub(crate) fn open(path: &Path) -> Result<Connection, Cause> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    if create {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
-    }
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             Cause::NotADatabase { path: path.to_owned(), reason: error.to_string() }

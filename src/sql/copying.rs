@@ -99,7 +99,7 @@ impl Target {
         if self.is_new()? {
             return Ok(PAGE_BYTES as usize);
         }
-        let connection = connection::open(&self.path, false)?;
+        let connection = connection::open(&self.path)?;
         let bytes: u32 = connection
             .query_one("PRAGMA page_size", [], |row| row.get(0))
             .map_err(engine("look at the pages of", &self.path))?;
@@ -122,7 +122,7 @@ impl Target {
             drop(crate::disk::create(&self.path, &[])?);
             crate::disk::sync_folder(self.folder())?;
         }
-        let mut connection = connection::open(&self.path, true)?;
+        let mut connection = connection::open(&self.path)?;
         if new {
             connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&failed)?;
         }
@@ -256,7 +256,7 @@ impl Target {
 
     /// Opens the target to go on with a copy.
     pub(crate) fn copying(&self, plan: &str, run: Run) -> Result<Copying, Cause> {
-        let connection = connection::open(&self.path, false)?;
+        let connection = connection::open(&self.path)?;
         let failed = engine("prepare", &self.path);
         // Before anything changes: a refusal must leave the mode as it was.
         let record = self.record(&connection, plan)?;

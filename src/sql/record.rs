@@ -145,8 +145,15 @@ pub(super) fn remove(connection: &Connection, path: &Path, record: &Record) -> R
     let failed = super::connection::engine("remove the record from", path);
     let removed = connection
         .execute(
-            "DELETE FROM cutover_record WHERE plan = ?1 AND id = ?2 AND attempt = ?3 AND stage = ?4",
-            (&record.plan, record.id.to_string(), record.attempt, record.stage.word()),
+            "DELETE FROM cutover_record
+             WHERE plan = ?1 AND id = ?2 AND attempt = ?3 AND stage = ?4 AND body = ?5",
+            (
+                &record.plan,
+                record.id.to_string(),
+                record.attempt,
+                record.stage.word(),
+                encode(record, path)?,
+            ),
         )
         .map_err(&failed)?;
     one(removed, path)?;

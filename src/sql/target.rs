@@ -150,7 +150,7 @@ impl Target {
     }
 
     fn connect(&self) -> Result<Connection, Cause> {
-        connection::open(&self.path, false)
+        connection::open(&self.path)
     }
 
     /// Reads with `read` and changes nothing on disk; none where there is no file.

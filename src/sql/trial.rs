@@ -94,7 +94,7 @@ impl Target {
     fn try_write(&self, was_killed: bool) -> Result<(), Cause> {
         let failed = engine("try to write", &self.path);
         let (has_log, has_journal) = (self.holds(LOG)?, self.holds(JOURNAL)?);
-        let connection = connection::open(&self.path, false)?;
+        let connection = connection::open(&self.path)?;
         if has_log {
             // The last to close a database would move its log into it.
             connection
