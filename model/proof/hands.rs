@@ -90,7 +90,9 @@ pub fn acts<const N: usize>(world: &World<N>, faults: Faults) -> Vec<(Act, World
             let copy = copy_sql(world).filter(|_| world.aside.sql.is_none());
             delete_sql(world).into_iter().chain(copy).chain(put_sql(world)).collect()
         }
-        Faults::Hands(most) | Faults::HandsAndCuts(most) if world.acts < most => anything(world),
+        Faults::Hands(most) | Faults::HandsAndCuts(most) if world.acts < most => {
+            anything(world, faults)
+        }
         Faults::PowerCuts
         | Faults::OldCopies
         | Faults::OldCopiesAndCuts
@@ -145,7 +147,7 @@ fn with_target<const N: usize>(world: &World<N>, target: Target<N>) -> World<N> 
     after
 }
 
-fn anything<const N: usize>(world: &World<N>) -> Vec<(Act, World<N>)> {
+fn anything<const N: usize>(world: &World<N>, faults: Faults) -> Vec<(Act, World<N>)> {
     let mut after: Vec<(Act, World<N>)> = Vec::new();
     after.extend(copy_sql(world));
     after.extend(put_sql(world));
@@ -163,9 +165,12 @@ fn anything<const N: usize>(world: &World<N>) -> Vec<(Act, World<N>)> {
             gone.claims[world.place].sync();
             after.push((Act::Hides(hidden), gone));
         }
-        // Before a marker says that the target was live, one that was is not known by anything (L-43).
+        // Before a marker says that the target was live, and goes on saying it after a power cut, one that
+        // was is not known by anything (L-43).
         let is_final = |(_, marker): (usize, Marker)| marker.stage == Stage::Final;
-        if record.stage != RecordStage::Live || world.markers().any(is_final) {
+        let says = |world: &World<N>| world.markers().any(is_final);
+        let lasts = || !faults.cuts() || world.cuts().iter().all(says);
+        if record.stage != RecordStage::Live || says(world) && lasts() {
             let mut dropped = with_target(world, Target::Hidden(Hidden::Dropped, record));
             dropped.targets[world.place].sync();
             after.push((Act::Hides(Hidden::Dropped), dropped));

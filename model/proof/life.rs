@@ -36,7 +36,7 @@ pub enum Faults {
 }
 
 impl Faults {
-    const fn cuts(self) -> bool {
+    pub const fn cuts(self) -> bool {
         matches!(self, Self::PowerCuts | Self::OldCopiesAndCuts | Self::HandsAndCuts(_))
     }
 }

@@ -590,7 +590,7 @@ fn read_store(path: &Path) -> Option<Pairs> {
             return Ok(Pairs::new());
         }
         let keyspace = database.keyspace("k", fjall::KeyspaceCreateOptions::default)?;
-        let pairs = keyspace.iter().map(|pair| pair.into_inner());
+        let pairs = keyspace.iter().map(fjall::Guard::into_inner);
         pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     };
     catch_unwind(AssertUnwindSafe(read)).ok()?.ok()

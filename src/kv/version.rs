@@ -76,13 +76,11 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
 pub(super) fn release(store: &Path) -> Result<(), Cause> {
     let found = read(store)?.filter(|bytes| bytes.starts_with(HELD.as_bytes()));
     let Some(found) = found else { return Ok(()) };
-    match original_of(found.clone()) {
-        Some(bytes) => replace(store, Some(&found), &bytes),
-        None => {
-            disk::remove_file(&path(store))?;
-            disk::sync_folder(store)
-        }
+    if let Some(bytes) = original_of(found.clone()) {
+        return replace(store, Some(&found), &bytes);
     }
+    disk::remove_file(&path(store))?;
+    disk::sync_folder(store)
 }
 
 /// Tries what setting the second lock will need. Nothing that lasts is changed.
