@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// definitions, and one cursor as long as the longest key.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// More keyspaces than were ever tried: what SQLite needs to make their tables grows with the square of
-/// their number. A record of as many with tables of their names is a third of the longest.
+/// More keyspaces than a plan may have. A record of as many, with tables of their names, has room to
+/// spare; and what SQLite needs to create that many tables, which grows with their square, is seconds.
 pub const KEYSPACES_MAX: usize = 10_000;
 
 /// More of a mapping's reason, which may have any length, is not kept in quarantine.
