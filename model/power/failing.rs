@@ -101,8 +101,8 @@ impl Tally {
     fn hear(&mut self, folder: &Path, fault: Fault, told: &str) {
         // Where SQLite can't make a file, it says no more than that, and this disk has no files without
         // a name to find out more with.
-        let named = told.contains("quota") || told.contains("unable to open database file");
-        if fault.failure == Failure::Quota && !named {
+        let is_named = told.contains("quota") || told.contains("unable to open database file");
+        if fault.failure == Failure::Quota && !is_named {
             self.failed.push(format!("the quota is not named: {told}"));
         }
         let place = folder.to_string_lossy();
