@@ -68,6 +68,8 @@ fn plays_its_part() {
         ["write-until-stopped", path, tag, log] => {
             crate::race::openers::write_until_stopped(path, tag, log);
         }
+        ["owned-daemon", side, folder] => crate::owners::daemon(side, Path::new(folder)),
+        ["swap", folder, victim] => crate::owners::swap(Path::new(folder), victim),
         ["quarantine", folder] => crate::quarantine::migrate(Path::new(folder)),
         ["indexes", folder] => crate::data::indexes::migrate(Path::new(folder)),
         ["keyspaces", folder] => crate::data::keyspaces::migrate(Path::new(folder)),

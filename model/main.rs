@@ -22,6 +22,7 @@ mod data;
 mod guide;
 mod ids;
 mod litd;
+mod owners;
 mod package;
 mod picky;
 mod power;

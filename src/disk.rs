@@ -8,6 +8,7 @@ pub(crate) mod walk;
 
 use crate::error::Cause;
 use crate::fault;
+use crate::owner::Owner;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -177,6 +178,14 @@ fn place(path: &Path) -> io::Result<(Folder, &OsStr)> {
     Ok((Folder::walk(parent(path))?, name))
 }
 
+/// A file, whatever its name: its device and its inode.
+pub(crate) type Identity = (u64, u64);
+
+/// Which file or folder stands at `path`, if one does.
+pub(crate) fn identity(path: &Path) -> Result<Option<Identity>, Cause> {
+    Ok(metadata(path)?.map(|found| (found.dev(), found.ino())))
+}
+
 /// Opens the file or folder at `path` for reading, and nothing else; see [`Folder::read`].
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let (folder, name) = place(path)?;
@@ -198,6 +207,7 @@ pub(crate) fn sync_ancestors(folder: &Path) -> Result<(), Cause> {
             break;
         }
         match sync_folder(above) {
+            Err(Cause::Denied { .. }) => break,
             Err(Cause::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 break;
             }
@@ -213,16 +223,24 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), Cause> {
     folder.sync_file(name)
 }
 
-/// Creates `path`, which must not exist, with `bytes`; the content is durable when it returns, the
-/// name is not. When it fails, a part of the file may be left.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<File, Cause> {
-    let write = || {
+/// Creates `path`, which must not exist, with `bytes`, for `owner`; the content and whose it is are
+/// durable when it returns, the name is not. When it fails, a part of the file may be left.
+pub(crate) fn create(path: &Path, bytes: &[u8], owner: Option<&Owner>) -> Result<File, Cause> {
+    let make = || {
         let (folder, name) = place(path)?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o666);
-        let mut file = File::from(rustix::fs::openat(&folder.descriptor, name, flags, mode)?);
+        let mode = Owner::first_mode(owner);
+        let file = File::from(rustix::fs::openat(&folder.descriptor, name, flags, mode)?);
         fault::point("file created")?;
+        Ok(file)
+    };
+    let mut file = make().map_err(Cause::io("write", path))?;
+    if let Some(owner) = owner {
+        owner.give(&file)?;
+    }
+    let write = || {
+        fault::point("owner given")?;
         file.write_all(bytes)?;
         fault::point("file written")?;
         file.sync_all()?;
@@ -230,6 +248,18 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<File, Cause> {
         Ok(file)
     };
     write().map_err(Cause::io("write", path))
+}
+
+/// Creates a folder that is for `owner` alone, or else for this user. Nothing of it is durable. When it
+/// fails, the folder may be left.
+pub(crate) fn create_folder(path: &Path, owner: Option<&Owner>) -> Result<(), Cause> {
+    let make = || {
+        let (folder, name) = place(path)?;
+        rustix::fs::mkdirat(&folder.descriptor, name, Mode::RWXU)?;
+        folder.read(name)
+    };
+    let opened = make().map_err(Cause::io("make", path))?;
+    owner.map_or(Ok(()), |owner| owner.give_alone(&opened))
 }
 
 /// Makes an empty file at `path`, where nothing may stand: to see whether that can be done. Nothing of
@@ -240,15 +270,6 @@ pub(crate) fn make_empty(path: &Path) -> Result<(), Cause> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rustix::fs::openat(&folder.descriptor, name, flags, Mode::from_raw_mode(0o600))?;
         fault::point("place tried").inspect_err(|_| drop(folder.remove_file(name)))
-    };
-    make().map_err(Cause::io("make", path))
-}
-
-/// Makes a folder that is nobody else's to look into. Nothing of it is durable.
-pub(crate) fn make_folder(path: &Path) -> Result<(), Cause> {
-    let make = || {
-        let (folder, name) = place(path)?;
-        Ok(rustix::fs::mkdirat(&folder.descriptor, name, Mode::from_raw_mode(0o700))?)
     };
     make().map_err(Cause::io("make", path))
 }
@@ -516,7 +537,7 @@ mod tests {
         }
         fs::write(at("own"), "ours").unwrap();
         for name in ["way/new", "a", "b", "c"] {
-            create(&at(name), b"ours").unwrap_err();
+            create(&at(name), b"ours", None).unwrap_err();
         }
         for name in ["way/file", "a"] {
             open(&at(name)).unwrap_err();

@@ -348,6 +348,7 @@ pub(crate) fn several(mut causes: Vec<Cause>) -> Cause {
 pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error {
     let found_by_looking = match cause {
         Cause::Io { .. }
+        | Cause::Denied { .. }
         | Cause::Engine { .. }
         | Cause::Several(_)
         | Cause::Cancelled
@@ -366,6 +367,9 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::RetiredChanged { .. }
         | Cause::NoExchange { .. }
         | Cause::ForeignLink { .. }
+        | Cause::Owner { .. }
+        | Cause::Owners { .. }
+        | Cause::TargetLocksOut { .. }
         | Cause::Overlap { .. }
         | Cause::KeyspaceUnmapped { .. }
         | Cause::KeyspaceMissing { .. }

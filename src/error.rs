@@ -118,6 +118,52 @@ pub enum Cause {
         /// What a person can do.
         next: &'static str,
     },
+    /// A file or folder is another user's, and this one may not use it.
+    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; run it as {owner}, or give {user} the right to read and write it, and run this again", .path.display(), .place.display())]
+    Denied {
+        /// The operation.
+        what: &'static str,
+        /// What it was done with.
+        path: PathBuf,
+        /// What is in its way: that file or folder, or one on the way to it.
+        place: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Its mode.
+        mode: u32,
+        /// Who asked.
+        user: String,
+    },
+    /// The target is there, and nobody to whom the stores belong may write it.
+    #[error("the target {} belongs to {owner} with mode {mode:o}, and {user}, to whom the stores belong, may not write it; change its owner or its mode, and run this again", .path.display())]
+    TargetLocksOut {
+        /// The target.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Its mode.
+        mode: u32,
+        /// Whose the stores are.
+        user: String,
+    },
+    /// What cutover would make must belong to another user, to whom this one can't give it.
+    #[error("{} belongs to {owner}, and so must what is made in its place or beside it, and {user} can't give a file to another user; run this as {owner} or as root", .path.display())]
+    Owner {
+        /// What it takes its owner from.
+        path: PathBuf,
+        /// Whose that is.
+        owner: String,
+        /// Who asked.
+        user: String,
+    },
+    /// The stores belong to several users, and the target can belong to one.
+    #[error("the target {} would hold what belongs to several users: {}; make an empty file there first, as the user who is to have it, and run this again", .path.display(), .owners.join(", "))]
+    Owners {
+        /// The target.
+        path: PathBuf,
+        /// Each store, and whose it is.
+        owners: Vec<String>,
+    },
     /// fjall or SQLite failed.
     #[error("{engine} failed to {what} {}: {message}; {next}", .path.display())]
     Engine {
@@ -538,8 +584,12 @@ impl Cause {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
-            let next = advice::of_system(&source, &path);
-            Self::Io { what, path, source, next }
+            let denied = || crate::owner::denied(what, &path);
+            let is_denied = source.kind() == io::ErrorKind::PermissionDenied;
+            is_denied.then(denied).flatten().unwrap_or_else(|| {
+                let next = advice::of_system(&source, &path);
+                Self::Io { what, path, source, next }
+            })
         }
     }
 

@@ -26,6 +26,7 @@ mod hints;
 mod kv;
 mod look;
 mod observer;
+mod owner;
 mod plan;
 mod preflight;
 mod preview;

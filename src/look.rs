@@ -3,6 +3,7 @@
 use crate::disk;
 use crate::error::{Cause, Contradicted, Error, Words};
 use crate::kv::{FileLock, Look, Site, Standing};
+use crate::owner::{self, Owner};
 use crate::plan::Plan;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
@@ -69,6 +70,51 @@ impl Places {
             }
         }
         self.claim.lock()
+    }
+
+    /// Whose the target is; where there is none, whose it will be: the stores' owner's, who is to use
+    /// it. Its claim is that user's too, and not its folder's owner's: who can't replace the claim in a
+    /// folder that others share, or that is root's, can't end a migration that was begun for him.
+    pub(crate) fn target_owner(&self) -> Result<Option<Owner>, Cause> {
+        let path = &self.target.path;
+        if let Some(found) = self.target_file()? {
+            return Ok(Some(Owner::of_file(path, &found)));
+        }
+        let mut stores = self.store_owners()?.into_iter();
+        let Some(first) = stores.next() else { return Owner::beside(self.target.folder()) };
+        if !stores.as_slice().iter().all(|store| store.is_same_user(&first)) {
+            let owners = std::iter::once(&first).chain(stores.as_slice()).map(Owner::words);
+            return Err(Cause::Owners { path: path.clone(), owners: owners.collect() });
+        }
+        Ok(Some(stores.fold(first, |owner, other| owner.and(&other))))
+    }
+
+    /// Refuses a target that this user can't make for whom it will belong to, and one that is there and
+    /// that nobody to whom a store belongs may write: once it is live, the daemon is locked out.
+    pub(crate) fn check_target_owner(&self) -> Result<(), Cause> {
+        self.target_owner()?.as_ref().map_or(Ok(()), Owner::check)?;
+        let Some(found) = self.target_file()? else { return Ok(()) };
+        let stores = self.store_owners()?;
+        match stores.first() {
+            Some(first) if !stores.iter().any(|store| store.may_write(&found)) => {
+                Err(Cause::TargetLocksOut {
+                    path: self.target.path.clone(),
+                    owner: owner::user_of(&found),
+                    mode: owner::mode_of(&found),
+                    user: first.user(),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn target_file(&self) -> Result<Option<std::fs::Metadata>, Cause> {
+        Ok(disk::metadata(&self.target.path)?.filter(std::fs::Metadata::is_file))
+    }
+
+    fn store_owners(&self) -> Result<Vec<Owner>, Cause> {
+        let owners = self.sites.iter().map(Site::store_owner).collect::<Result<Vec<_>, _>>()?;
+        Ok(owners.into_iter().flatten().collect())
     }
 
     /// Looks at everything.
@@ -184,13 +230,13 @@ impl Places {
     }
 
     /// A contradiction, in words. Where no migration has begun, a target that can't be used is only
-    /// a wrong path.
+    /// a wrong path, and one that is another user's contradicts nothing.
     pub(crate) fn contradict(&self, seen: &Seen, contradiction: Contradiction) -> Error {
         let unmarked = seen.looks.iter().all(|look| look.path.marker().is_none());
         match (&seen.target, contradiction) {
             (TargetLook::Unreadable(cause), Contradiction::TargetUnreadable)
             | (TargetLook::Unreachable(cause), Contradiction::TargetUnreachable)
-                if unmarked =>
+                if unmarked || matches!(cause, Cause::Denied { .. }) =>
             {
                 Error::Refused(copy_of(cause))
             }
@@ -325,6 +371,14 @@ fn copy_of(cause: &Cause) -> Cause {
         Cause::Engine { engine, what, path, message, next } => {
             Cause::Engine { engine, what, path: path.clone(), message: message.clone(), next }
         }
+        Cause::Denied { what, path, place, owner, mode, user } => Cause::Denied {
+            what,
+            path: path.clone(),
+            place: place.clone(),
+            owner: owner.clone(),
+            mode: *mode,
+            user: user.clone(),
+        },
         Cause::Io { what, path, source, next } => Cause::Io {
             what,
             path: path.clone(),

@@ -6,6 +6,7 @@ use crate::disk;
 use crate::error::Cause;
 use crate::kv::{FileLock, Held, Site, Store, preflight, try_place};
 use crate::look::Places;
+use crate::owner::Owner;
 use crate::plan::{Keyspace, check_distinct};
 use crate::protocol::record::KEYSPACES_MAX;
 use crate::sql::check_record;
@@ -104,6 +105,7 @@ pub(crate) fn survey_target(
     }
     let plan = &places.plan.inner.name;
     for check in [
+        places.check_target_owner(),
         check_distinct(places.with_sources(keyspaces)),
         check_record(plan, places.with_sources(keyspaces)),
     ] {
@@ -134,6 +136,7 @@ fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), 
     else {
         return Ok(());
     };
+    site.owner()?.as_ref().map_or(Ok(()), Owner::check)?;
     let mut found = Vec::new();
     if disk::metadata(&site.path)?.is_some() {
         let store = preflight(site)?;

@@ -131,7 +131,8 @@ impl Driver {
         let opened = stores.into_iter().zip(keyspaces);
         let opened: Vec<Opened> =
             opened.map(|(store, keyspaces)| Opened { store, keyspaces }).collect();
-        let throwaway = Throwaway::beside(&self.places.target)?;
+        let throwaway =
+            Throwaway::beside(&self.places.target, self.places.target_owner()?.as_ref())?;
         let copied = self.rehearse_into(&throwaway.target, &opened, observer)?;
         let bytes = throwaway.bytes()?;
         throwaway.remove()?;

@@ -97,7 +97,8 @@ impl Driver {
             }
         }
         let name = self.places.plan.name().to_owned();
-        self.places.claim.set(&name, seen.observation.claim, entry)
+        let owner = if entry.is_some() { self.places.target_owner()? } else { None };
+        self.places.claim.set(&name, seen.observation.claim, entry, owner.as_ref())
     }
 
     fn seal(&mut self, source: usize, run: Run) -> Result<(), Cause> {

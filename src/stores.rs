@@ -55,7 +55,14 @@ impl Driver {
             let path = site.path.display().to_string();
             sources.push(SourceRecorded { name: site.name.clone(), path, was });
         }
-        Ok(Draft { plan: self.places.plan.name(), run, sources, keyspaces: drafted, time: now() })
+        Ok(Draft {
+            plan: self.places.plan.name(),
+            run,
+            sources,
+            keyspaces: drafted,
+            time: now(),
+            owner: self.places.target_owner()?,
+        })
     }
 
     pub(crate) fn copy(

@@ -67,6 +67,7 @@ fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     }
     let mut record =
         Record::new(plan, run, sources, keyspaces, tables, u.arbitrary()?, String::new());
+    record.created = u.arbitrary()?;
     record.stage = *u.choose(&[RecordStage::Copying, RecordStage::Committed, RecordStage::Live])?;
     record.times =
         Times { copying: u.arbitrary()?, committed: u.arbitrary()?, live: u.arbitrary()? };

@@ -272,3 +272,19 @@ fn i6_a_chunk_is_not_written_beside_a_record_that_has_changed_since_the_last() {
         assert!(!goes_on_beside(statement), "{statement}");
     }
 }
+
+/// Another database is put in the place of the one that an abort has found to be the migration's own.
+#[test]
+fn i8_a_database_that_was_swapped_under_an_abort_is_not_deleted() {
+    let root = folder();
+    let plan = plan(root.path());
+    let handle = begun(&plan).prepare(&mut ()).expect("prepares");
+    let (path, aside) = (root.path().join("t.sqlite"), root.path().join("aside.sqlite"));
+    let at = path.clone();
+    let done = when("DropRecord", "target found ours", move || {
+        fs::rename(&path, &aside).expect("renames");
+        fs::write(&path, THEIRS).expect("writes");
+    });
+    changed(handle.abort().map_err(|failed| failed.error), &done, &at);
+    assert_eq!(fs::read(&at).expect("theirs"), THEIRS);
+}

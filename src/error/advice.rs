@@ -105,12 +105,17 @@ pub(crate) fn within(
     error: &(dyn std::error::Error + 'static),
     path: &Path,
 ) -> Option<&'static str> {
+    let errno = Errno::from_raw_os_error(io_within(error)?.raw_os_error()?);
+    let files = [Errno::NOENT, Errno::EXIST, Errno::NOTDIR, Errno::ISDIR];
+    (!files.contains(&errno)).then(|| of_errno(errno, path))
+}
+
+/// The system's error that an engine has met, if there is one.
+pub(crate) fn io_within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            let errno = Errno::from_raw_os_error(io.raw_os_error()?);
-            let files = [Errno::NOENT, Errno::EXIST, Errno::NOTDIR, Errno::ISDIR];
-            return (!files.contains(&errno)).then(|| of_errno(errno, path));
+            return Some(io);
         }
         cause = error.source();
     }

@@ -63,6 +63,32 @@ samples! { causes, Cause,
         system(rustix::io::Errno::NOTDIR, "look at"),
         system(rustix::io::Errno::BUSY, "rename to"),
     ],
+    Cause::Denied { .. } => [Cause::Denied {
+        what: "read",
+        path: path("accounts/version"),
+        place: path("accounts"),
+        owner: "user 0 (root)".into(),
+        mode: 0o700,
+        user: "user 1000 (anna)".into(),
+    }],
+    Cause::TargetLocksOut { .. } => [Cause::TargetLocksOut {
+        path: target(),
+        owner: "user 0 (root)".into(),
+        mode: 0o644,
+        user: "user 1000 (anna)".into(),
+    }],
+    Cause::Owner { .. } => [Cause::Owner {
+        path: path("accounts"),
+        owner: "user 0 (root)".into(),
+        user: "user 1000 (anna)".into(),
+    }],
+    Cause::Owners { .. } => [Cause::Owners {
+        path: target(),
+        owners: vec![
+            "/data/accounts belongs to user 0 (root)".into(),
+            "/data/sessions belongs to user 1000 (anna)".into(),
+        ],
+    }],
     Cause::Engine { .. } => [Cause::Engine {
         engine: "SQLite",
         what: "write into",

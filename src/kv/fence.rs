@@ -173,7 +173,8 @@ impl Site {
         let temporary = self.temporary(text.marker.id);
         // I-7: the name holds our own random id, so what stands there is what a crash left.
         disk::remove_file(&temporary)?;
-        let written = disk::create(&temporary, &text.bytes);
+        let written =
+            self.owner().and_then(|owner| disk::create(&temporary, &text.bytes, owner.as_ref()));
         if written.is_err() {
             // On a full disk nothing of ours may stay; the next attempt would remove it too.
             let _ = disk::remove_file(&temporary);

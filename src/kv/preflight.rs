@@ -148,7 +148,9 @@ fn try_move(site: &Site, store: &Path) -> Result<(), Cause> {
     }
     let taken = site.taken();
     remove_taken(&taken)?;
-    let made = disk::make_folder(&taken).and_then(|()| disk::make_empty(&taken.join(INSIDE)));
+    let owner = site.owner()?;
+    let made = disk::create_folder(&taken, owner.as_ref())
+        .and_then(|()| disk::make_empty(&taken.join(INSIDE)));
     let moved = made.and_then(|()| disk::rename_over(store, &taken));
     let cleaned = remove_taken(&taken);
     match moved {

@@ -5,6 +5,7 @@ use super::preflight::is_taken;
 use super::version;
 use crate::disk;
 use crate::error::Cause;
+use crate::owner::Owner;
 use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
 use crate::protocol::{MigrationId, Stage, VersionFile};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,31 @@ impl Site {
         Ok(Look { path, retired, freed, temporary })
     }
 
+    /// Whose a marker is that stands, or is going to stand, at the path: the store's owner's. Where there
+    /// is no store, it takes that of the marker there, as far as this user can give it, or of the folder.
+    pub(crate) fn owner(&self) -> Result<Option<Owner>, Cause> {
+        for place in [&self.path, &self.retired] {
+            if let Some(found) = disk::metadata(place)?.filter(std::fs::Metadata::is_dir) {
+                return Ok(Some(Owner::of_folder(place, &found)));
+            }
+        }
+        let marker = disk::metadata(&self.path)?.filter(std::fs::Metadata::is_file);
+        match marker.and_then(|found| Owner::of_file(&self.path, &found).if_given()) {
+            Some(owner) => Ok(Some(owner)),
+            None => Owner::beside(self.folder()),
+        }
+    }
+
+    /// Whose a file is that holds what the store holds; none where there is no store.
+    pub(crate) fn store_owner(&self) -> Result<Option<Owner>, Cause> {
+        for place in [&self.path, &self.retired] {
+            if let Some(found) = disk::metadata(place)?.filter(std::fs::Metadata::is_dir) {
+                return Owner::of_store(place, &found).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Where a marker of migration `id` is written before it gets its name.
     pub(super) fn temporary(&self, id: MigrationId) -> PathBuf {
         disk::with_suffix(&self.path, &format!(".cutover-{id}"))
@@ -135,7 +161,9 @@ impl Standing {
             let kind = if metadata.is_symlink() { "a symbolic link" } else { "a device or socket" };
             return Ok(Self::Foreign(format!("it is {kind}")));
         }
-        let bytes = disk::read_bounded(path, MARKER_BYTES_MAX).map_err(Cause::io("read", path))?;
+        let read = || disk::read_bounded(path, MARKER_BYTES_MAX).map_err(Cause::io("read", path));
+        // What a kill left before it had an owner may not be read, and holds nothing.
+        let bytes = if metadata.len() == 0 { Vec::new() } else { read()? };
         Ok(match Marker::decode(&bytes) {
             Ok(marker) => Self::Marker(Box::new(marker)),
             Err(error) if Marker::is_ours(&bytes) => Self::Damaged(error.to_string()),

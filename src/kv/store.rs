@@ -2,9 +2,11 @@
 
 use super::inventory::{self, Tree};
 use crate::error::{Cause, advice};
+use crate::owner::denied_within;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -236,6 +238,12 @@ fn guarded<T>(
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(fjall::Error::Locked)) => Err(failed(LOCKED.to_owned(), "")),
+        Ok(Err(error))
+            if advice::io_within(&error).is_some_and(|io| io.kind() == ErrorKind::PermissionDenied)
+                && let Some(denied) = denied_within(what, path) =>
+        {
+            Err(denied)
+        }
         Ok(Err(error)) => Err(failed(
             error.to_string(),
             advice::within(&error, path).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),

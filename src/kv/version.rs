@@ -3,6 +3,7 @@
 
 use crate::disk;
 use crate::error::Cause;
+use crate::owner::Owner;
 use crate::protocol::VersionFile;
 use std::fs;
 use std::io;
@@ -98,8 +99,11 @@ pub(super) fn try_replace(store: &Path) -> Result<(), Cause> {
 /// kept nowhere else (I-8).
 fn replace(store: &Path, found: Option<&[u8]>, bytes: &[u8]) -> Result<(), Cause> {
     let temporary = temporary(store);
+    let folder = disk::metadata(store)?;
+    let replaced = disk::metadata(&path(store))?;
+    let owner = folder.map(|folder| Owner::inside(store, &folder, replaced.as_ref()));
     disk::remove_file(&temporary)?;
-    disk::create(&temporary, bytes)?;
+    disk::create(&temporary, bytes, owner.as_ref())?;
     if read(store)?.as_deref() != found {
         disk::remove_file(&temporary)?;
         return Err(Cause::ChangedUnderneath(path(store)));

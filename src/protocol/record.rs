@@ -40,6 +40,10 @@ pub struct Record {
     pub keyspaces: Vec<KeyspaceRecorded>,
     /// Every table that is migrated.
     pub tables: Vec<TableRecorded>,
+    /// Whether this migration made the target's file. Left out where it did not, as in a record of an
+    /// earlier version, which the next change of the record compares byte by byte.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
     /// The journal mode that the target had when the copy began, as SQLite names it.
     pub journal_mode: String,
     /// When the copy began, the commit point passed and the target went live: RFC 3339, UTC.
@@ -117,7 +121,7 @@ pub struct SchemaEntry {
 }
 
 impl Record {
-    /// A record in this version's format, at stage `Copying`.
+    /// A record in this version's format, at stage `Copying`, of a file that was there.
     #[must_use]
     pub fn new(
         plan: &str,
@@ -137,6 +141,7 @@ impl Record {
             sources,
             keyspaces,
             tables,
+            created: false,
             journal_mode,
             times: Times { copying: time, committed: None, live: None },
         }

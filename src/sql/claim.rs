@@ -2,7 +2,8 @@
 
 use crate::disk;
 use crate::error::Cause;
-use crate::kv::{FileLock, holder_of};
+use crate::kv::{FileLock, held_by, holder_of};
+use crate::owner::Owner;
 use crate::protocol::claim::{CLAIM_BYTES_MAX, CLAIM_SUFFIX, Claim};
 use crate::protocol::{ClaimSeen, MigrationId, hex_u128};
 use std::fs;
@@ -53,8 +54,11 @@ impl ClaimFile {
         self.lock.is_some()
     }
 
-    /// Makes durable what it says, or that there is none.
+    /// Makes durable what it says, or that there is none. What killed processes left goes.
     pub(crate) fn confirm(&self) -> Result<(), Cause> {
+        if self.is_locked() {
+            self.remove_left_over()?;
+        }
         if disk::metadata(&self.path)?.is_some_and(|metadata| metadata.is_file()) {
             disk::sync_file(&self.path)?;
         }
@@ -73,12 +77,13 @@ impl ClaimFile {
     }
 
     /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns, as far
-    /// as the folder's own name is. The file goes with its last entry.
+    /// as the folder's own name is. The file goes with its last entry; a new one belongs to `owner`.
     pub(crate) fn set(
         &mut self,
         plan: &str,
         found: ClaimSeen,
         entry: Option<MigrationId>,
+        owner: Option<&Owner>,
     ) -> Result<(), Cause> {
         self.lock()?;
         let changed = || Cause::ChangedUnderneath(self.path.clone());
@@ -95,17 +100,23 @@ impl ClaimFile {
             None => claim.plans.remove(plan),
         };
         if claim.plans.is_empty() {
+            self.remove_left_over()?;
             disk::remove_file(&self.path)?;
             self.lock = None;
         } else {
-            self.write(&claim, id)?;
+            self.write(&claim, id, owner)?;
         }
         disk::sync_folder(disk::parent(&self.path))
     }
 
     /// The new file is locked before it gets its name, so that no other process can slip in. Its
     /// temporary name holds the migration's id, so that two that begin at once do not meet there.
-    fn write(&mut self, claim: &Claim, id: MigrationId) -> Result<(), Cause> {
+    fn write(
+        &mut self,
+        claim: &Claim,
+        id: MigrationId,
+        owner: Option<&Owner>,
+    ) -> Result<(), Cause> {
         let text = claim.encode().map_err(|error| Cause::Claims {
             path: self.path.clone(),
             reason: error.to_string(),
@@ -115,10 +126,13 @@ impl ClaimFile {
         self.remove_left_over()?;
         let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
-        let file = disk::create(&temporary, &text).inspect_err(|_| {
-            // On a full disk nothing of ours may stay.
-            let _ = disk::remove_file(&temporary);
-        })?;
+        let replaced = disk::metadata(&self.path)?;
+        let replaced = replaced.and_then(|found| Owner::of_file(&self.path, &found).if_given());
+        let file =
+            disk::create(&temporary, &text, replaced.as_ref().or(owner)).inspect_err(|_| {
+                // On a full disk nothing of ours may stay.
+                let _ = disk::remove_file(&temporary);
+            })?;
         let lock = FileLock::try_on(file, &temporary)?.ok_or_else(|| Cause::Locked {
             path: self.path.clone(),
             holder: holder_of(&temporary),
@@ -143,7 +157,8 @@ impl ClaimFile {
         })
     }
 
-    /// Removes what killed processes left of their temporary files: nobody has them locked.
+    /// Removes what killed processes left of their temporary files: nobody has them locked, and who
+    /// has the claim's lock knows that nobody makes a database of such a name.
     fn remove_left_over(&self) -> Result<(), Cause> {
         let folder = disk::parent(&self.path);
         let start = disk::with_suffix(&self.path, "-").into_os_string();
@@ -153,7 +168,14 @@ impl ClaimFile {
                 path.as_os_str().as_bytes().strip_prefix(start.as_bytes()).is_some_and(|id| {
                     std::str::from_utf8(id).is_ok_and(|id| hex_u128(id).is_some())
                 });
-            if ours && FileLock::try_new(&path)?.is_some() {
+            let found = disk::metadata(&path)?.filter(|found| ours && found.is_file());
+            let Some(found) = found else { continue };
+            // Killed before it belonged to this user, who may not open it: ours are empty then.
+            let unlocked = match FileLock::try_new(&path) {
+                Err(Cause::Denied { .. }) => found.len() == 0 && held_by(&path).is_none(),
+                lock => lock?.is_some(),
+            };
+            if unlocked {
                 disk::remove_file(&path)?;
             }
         }

@@ -1,10 +1,11 @@
 //! Connections and transactions: durable, stepped to their end, and closed after any error.
 
+use crate::disk;
 use crate::error::{Cause, advice};
 use crate::fault;
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long another connection's lock is waited for.
@@ -30,13 +31,31 @@ impl From<Cause> for StepError {
 /// An SQLite error in our words.
 pub(crate) fn engine(what: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Cause + use<> {
     let path = path.to_owned();
-    move |error| Cause::Engine {
-        engine: "SQLite",
-        what,
-        path: path.clone(),
-        message: error.to_string(),
-        next: advice::of_sqlite(&error, &path),
+    move |error| {
+        let is_denied = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen)
+        );
+        if is_denied && let Some(denied) = denied(what, &path) {
+            return denied;
+        }
+        Cause::Engine {
+            engine: "SQLite",
+            what,
+            path: path.clone(),
+            message: error.to_string(),
+            next: advice::of_sqlite(&error, &path),
+        }
     }
+}
+
+/// Which of a database's files is another user's.
+fn denied(what: &'static str, path: &Path) -> Option<Cause> {
+    let beside = ["-journal", "-wal", "-shm"].map(|suffix| disk::with_suffix(path, suffix));
+    let beside = beside.iter().filter(|file| disk::metadata(file).is_ok_and(|m| m.is_some()));
+    std::iter::once(path)
+        .chain(beside.map(PathBuf::as_path))
+        .find_map(|file| crate::owner::denied(what, file))
 }
 
 /// Opens an existing database, or a file that is empty, for durable transactions. None is created.

@@ -7,6 +7,7 @@ use super::target::{NOT_OURS, Standing, Target, check_indexes, check_standing, d
 use super::{index, record};
 use crate::copy::{Rows, Table, quarantine_table};
 use crate::error::Cause;
+use crate::owner::Owner;
 use crate::plan::Keyspace;
 use crate::protocol::record::{
     KeyspaceRecorded, Record, SchemaEntry, SourceRecorded, TableRecorded,
@@ -34,6 +35,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) sources: Vec<SourceRecorded>,
     pub(crate) keyspaces: Vec<DraftKeyspace>,
     pub(crate) time: String,
+    /// Whose a new file is.
+    pub(crate) owner: Option<Owner>,
 }
 
 /// A keyspace and its tables.
@@ -111,22 +114,41 @@ impl Target {
     }
 
     /// Creates the record, the tables that are missing, and the fence, in one transaction; durable
-    /// when it returns, with the file's name.
+    /// when it returns, with the file's name. A file that is not there gets its name with all that in
+    /// it and its owner, so that no file of ours ever stands there without the record that says so.
     pub(crate) fn begin_copy(&self, draft: Draft<'_>) -> Result<(), StepError> {
+        if crate::disk::metadata(&self.path)?.is_some() {
+            self.begin_in(&self.path, false, draft)?;
+        } else {
+            let unnamed = self.unnamed(draft.run.id);
+            crate::disk::remove_file(&unnamed)?;
+            let made = crate::disk::create(&unnamed, &[], draft.owner.as_ref())
+                .map_err(StepError::from)
+                .and_then(|_| self.begin_in(&unnamed, true, draft));
+            if made.is_err() {
+                let _ = crate::disk::remove_file(&unnamed);
+            }
+            made?;
+            crate::disk::rename_new(&unnamed, &self.path).map_err(StepError::Unknown)?;
+        }
+        crate::disk::sync_folder(self.folder()).map_err(StepError::Unknown)
+    }
+
+    fn begin_in(&self, file: &Path, created: bool, draft: Draft<'_>) -> Result<(), StepError> {
         let what = "begin the copy in";
         let failed = engine(what, &self.path);
-        let new = self.is_new()?;
-        if crate::disk::metadata(&self.path)?.is_none() {
-            // SQLite makes the journal's name durable before its own: after a power cut a journal
-            // would be left alone, as where somebody has lost the main file.
-            drop(crate::disk::create(&self.path, &[])?);
-            crate::disk::sync_folder(self.folder())?;
-        }
-        let mut connection = connection::open(&self.path)?;
+        let new = created || self.is_new()?;
+        let mut connection = connection::open(file)?;
         if new {
             connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&failed)?;
         }
         let journal_mode = connection::journal_mode(&connection).map_err(&failed)?;
+        if created {
+            // What a kill leaves of a file without a name is thrown away, and needs no journal.
+            connection
+                .query_one("PRAGMA journal_mode = MEMORY", [], |_| Ok(()))
+                .map_err(&failed)?;
+        }
         crate::fault::point("target opened").map_err(Cause::io(what, &self.path))?;
         transact(&mut connection, &self.path, what, |connection| {
             if record::read(connection, draft.plan).map_err(&failed)? != record::Row::None {
@@ -153,7 +175,7 @@ impl Target {
                 digest: format!("{:032x}", 0),
                 quarantined: 0,
             });
-            let record = Record::new(
+            let mut record = Record::new(
                 draft.plan,
                 draft.run,
                 draft.sources,
@@ -162,9 +184,9 @@ impl Target {
                 journal_mode,
                 draft.time,
             );
+            record.created = created;
             record::insert(connection, &self.path, &record)
-        })?;
-        crate::disk::sync_folder(self.folder()).map_err(StepError::Unknown)
+        })
     }
 
     /// Makes the tables that are missing, and puts fences around all of them.

@@ -6,7 +6,7 @@
 //! itself writes them: a trigger is a row there and has no page of its own.
 
 use crate::copy::quote;
-use crate::protocol::record::SchemaEntry;
+use crate::protocol::record::{SchemaEntry, TableRecorded};
 use rusqlite::Connection;
 use std::collections::{BTreeSet, HashMap};
 
@@ -39,6 +39,33 @@ fn standing(connection: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
         Ok((name.to_ascii_lowercase(), row.get(1)?))
     })?;
     triggers.collect()
+}
+
+/// Whether a database holds nothing but the record's table and what a migration has made of these
+/// tables, and as it made them (I-8).
+pub(super) fn is_nothing_but(
+    connection: &Connection,
+    tables: &[TableRecorded],
+) -> rusqlite::Result<bool> {
+    let number = |pragma: &str| connection.query_one(pragma, [], |row| row.get::<_, i64>(0));
+    if number("PRAGMA user_version")? != 0 || number("PRAGMA application_id")? != 0 {
+        return Ok(false);
+    }
+    let made = tables.iter().filter(|table| table.created).flat_map(|table| &table.schema);
+    let made: BTreeSet<&SchemaEntry> = made.collect();
+    let mut statement = connection.prepare(
+        "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )?;
+    let entries = statement.query_map([], |row| {
+        Ok(SchemaEntry { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? })
+    })?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.name != "cutover_record" && !made.contains(&entry) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The tables, of these, around which a part of a fence stands, be it that they have other names now.

@@ -7,9 +7,11 @@ use super::record::{self, Row};
 use crate::copy::{MappingError, Rows, Table, quarantine_table, quote};
 use crate::disk;
 use crate::error::{Cause, advice, on_one_line};
+use crate::fault;
 use crate::plan::{JournalMode, Keyspace};
+use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
-use crate::protocol::{RecordStage, Run};
+use crate::protocol::{MigrationId, RecordStage, Run};
 use rusqlite::Connection;
 use rusqlite::ffi::ErrorCode;
 use std::collections::HashMap;
@@ -295,13 +297,18 @@ impl Target {
     }
 
     /// Removes what the record says that the migration created, and the record; durable when it
-    /// returns.
+    /// returns. Where it made the file, and nobody has put anything else into it, that is the file:
+    /// in one step it loses its name, and the record with it.
     pub(crate) fn drop_record(&self, plan: &str, run: Run) -> Result<(), StepError> {
+        let stood = disk::identity(&self.path)?;
         let mut connection = self.connect()?;
         let what = "remove the migration's tables from";
         let failed = engine(what, &self.path);
         // I-8: before the record goes, which alone knows the mode that was found.
         let found = self.record(&connection, plan)?;
+        if found.created && self.remove(&connection, plan, run, stood)? {
+            return Ok(());
+        }
         self.set_mode(&connection, JournalMode::Keep, &found.journal_mode)?;
         // I-8: `DROP TABLE` deletes first where keys are enforced, so rows of other tables that refer
         // to ours would go with it, or forbid it.
@@ -319,10 +326,68 @@ impl Target {
             if let Err(error) = connection.execute_batch("VACUUM") {
                 tracing::warn!(%error, "the emptied target was not made smaller");
             }
-            crate::fault::point("target made smaller")
+            fault::point("target made smaller")
                 .map_err(|error| StepError::Unknown(Cause::io(what, &self.path)(error)))?;
         }
         Ok(())
+    }
+
+    /// Where this migration's database waits for its name, and where it goes before it is deleted. The
+    /// claim's temporary file has that name too, at other times; see
+    /// [`ClaimFile::remove_left_over`](super::ClaimFile::remove_left_over).
+    pub(super) fn unnamed(&self, id: MigrationId) -> PathBuf {
+        disk::with_suffix(&self.path, &format!("{CLAIM_SUFFIX}-{id}"))
+    }
+
+    /// Removes the file, which `run` made and which is the one that `stood` there when the connection
+    /// was opened; whether it did. While it looks, and until the file is gone, nobody can write it.
+    /// Another program that has it open in WAL, or something in it that is not the migration's, keeps
+    /// it. The record is gone for good when the rename is durable; a kill after that leaves a file that
+    /// [`ClaimFile::remove_left_over`](super::ClaimFile::remove_left_over) knows.
+    fn remove(
+        &self,
+        connection: &Connection,
+        plan: &str,
+        run: Run,
+        stood: Option<disk::Identity>,
+    ) -> Result<bool, StepError> {
+        let what = "remove";
+        let failed = engine(what, &self.path);
+        if connection::set_journal_mode(connection, &self.path, "delete")? != "delete" {
+            return Ok(false);
+        }
+        connection.execute_batch("BEGIN EXCLUSIVE").map_err(&failed)?;
+        let record = self.record(connection, plan)?;
+        if record.run() != run || record.stage == RecordStage::Live {
+            return Err(Cause::RecordChanged(self.path.clone()).into());
+        }
+        let is_ours = record::plans(connection).map_err(&failed)? == [plan]
+            && fence::is_nothing_but(connection, &record.tables).map_err(&failed)?;
+        if !is_ours {
+            connection.execute_batch("ROLLBACK").map_err(&failed)?;
+            return Ok(false);
+        }
+        fault::point("target found ours").map_err(Cause::io(what, &self.path))?;
+        // A journal that is kept for the next transaction: alone it would pass for a lost database's.
+        let journal = self.beside("-journal");
+        if disk::metadata(&journal)?.is_some() {
+            disk::remove_file(&journal)?;
+            disk::sync_folder(self.folder())?;
+        }
+        let unnamed = self.unnamed(run.id);
+        disk::remove_file(&unnamed)?;
+        disk::rename_new(&self.path, &unnamed).map_err(StepError::Unknown)?;
+        if disk::identity(&unnamed).map_err(StepError::Unknown)? != stood {
+            // I-8: somebody has put another file there.
+            disk::rename_new(&unnamed, &self.path)?;
+            disk::sync_folder(self.folder())?;
+            return Err(Cause::ChangedUnderneath(self.path.clone()).into());
+        }
+        disk::sync_folder(self.folder())
+            .and_then(|()| disk::remove_file(&unnamed))
+            .and_then(|()| disk::sync_folder(self.folder()))
+            .map_err(StepError::Unknown)?;
+        Ok(true)
     }
 
     /// Takes the fences down, and removes the tables, or the rows of those that were there before.
@@ -367,11 +432,29 @@ impl Target {
         Ok(())
     }
 
-    /// Leaves the database in the journal mode that the plan asks for.
+    /// Leaves the database in the journal mode that the plan asks for, and returns a connection that
+    /// can write it.
     pub(crate) fn settle(&self, wanted: JournalMode, found: &str) -> Result<Connection, Cause> {
         let connection = self.connect()?;
         self.set_mode(&connection, wanted, found)?;
+        self.try_writing(&connection)?;
         Ok(connection)
+    }
+
+    /// Refuses a connection that can't write: SQLite opens a file that this user may only read for
+    /// reading. Nothing is changed: what is written is rolled back.
+    fn try_writing(&self, connection: &Connection) -> Result<(), Cause> {
+        let write = || {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let version: i64 = connection.query_one("PRAGMA user_version", [], |row| row.get(0))?;
+            connection.pragma_update(None, "user_version", version)?;
+            connection.execute_batch("ROLLBACK")
+        };
+        match write() {
+            // Somebody writes it just now, so it can be written.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            written => written.map_err(engine("write", &self.path)),
+        }
     }
 
     fn set_mode(

@@ -6,9 +6,9 @@ use crate::disk;
 use crate::error::Cause;
 use crate::fault;
 use crate::kv::{FileLock, holder_of};
+use crate::owner::Owner;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The folder's name is the target's, with this added.
@@ -33,24 +33,26 @@ pub(crate) struct Throwaway {
 }
 
 impl Throwaway {
-    /// Makes the folder beside `target`, with a copy of all that `target` holds. What a killed
+    /// Makes the folder beside `target`, for `owner`, with a copy of all that `target` holds. What a killed
     /// rehearsal left there is removed first, and nothing else is (I-8). When it fails nothing of ours
     /// stays, unless the disk does not let it go.
-    pub(crate) fn beside(target: &Target) -> Result<Self, Cause> {
+    pub(crate) fn beside(target: &Target, owner: Option<&Owner>) -> Result<Self, Cause> {
         Self::remove_left_over(target)?;
         let folder = disk::with_suffix(&target.path, FOLDER_SUFFIX);
         // It holds what the stores hold, and is nobody else's to read.
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(locked(&folder));
+        disk::create_folder(&folder, owner).map_err(|cause| match cause {
+            Cause::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                locked(&folder)
             }
-            created => created.map_err(Cause::io("create", &folder))?,
-        }
+            other => other,
+        })?;
         let lock = lock(&folder)?.ok_or_else(|| locked(&folder))?;
         let database = Target { path: folder.join(DATABASE) };
         let made = Self { folder, _lock: lock, target: database };
         fault::point("folder created").map_err(Cause::io("create", &made.folder))?;
-        drop(disk::create(&made.folder.join(TAG), &[])?);
+        drop(disk::create(&made.folder.join(TAG), &[], owner)?);
+        // Made here, so that the copy need not make it.
+        drop(disk::create(&made.target.path, &[], owner)?);
         if disk::metadata(&target.path)?.is_some_and(|found| found.len() > 0) {
             let failed = engine("copy, for a rehearsal,", &target.path);
             let path = made.target.path.display().to_string();
@@ -67,8 +69,14 @@ impl Throwaway {
             None => Ok(()),
             Some(found) if !found.is_dir() => Err(Cause::InTheWay(folder)),
             Some(_) => {
-                let Some(_lock) = lock(&folder)? else { return Ok(()) };
-                remove(&folder)
+                let lock = match lock(&folder) {
+                    // Killed before it belonged to this user, who may not open it: it is empty then.
+                    Err(denied @ Cause::Denied { .. }) => {
+                        return disk::remove_folder(&folder).map_err(|_| denied);
+                    }
+                    lock => lock?,
+                };
+                if lock.is_some() { remove(&folder) } else { Ok(()) }
             }
         }
     }

@@ -136,7 +136,9 @@ impl Target {
         let before = headers();
         for suffix in ["", "-journal", "-wal"] {
             let (from, to) = (self.beside(suffix), disk::with_suffix(&copy, suffix));
-            match fs::copy(&from, &to) {
+            let copied = disk::open(&from)
+                .and_then(|mut from| std::io::copy(&mut from, &mut File::create_new(&to)?));
+            match copied {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Cause::io("copy", &from)(error)),
@@ -201,7 +203,7 @@ enum Along {
 
 /// The first bytes of a journal, and which file it is; its count of records may grow meanwhile.
 fn header(path: &Path) -> Option<(u64, Vec<u8>)> {
-    let file = File::open(path).ok()?;
+    let file = disk::open(path).ok()?;
     let inode = file.metadata().ok()?.ino();
     let mut bytes = Vec::new();
     file.take(HEADER_BYTES as u64).read_to_end(&mut bytes).ok()?;

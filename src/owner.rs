@@ -1,0 +1,243 @@
+//! Whose a file is. What cutover makes takes owner, group and mode from what it replaces or stands
+//! beside, so that a daemon can use what an operator, often root, has made for it.
+
+use crate::disk;
+use crate::error::Cause;
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, Uid};
+use rustix::io::Errno;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Reading and writing, for all.
+const READ_WRITE: u32 = 0o666;
+
+/// All bits of a mode.
+const MODE: u32 = 0o7777;
+
+/// Reading, for all.
+const READ: u32 = 0o444;
+
+/// A file's owner can always read and write it.
+const OWN: u32 = 0o600;
+
+/// A folder's owner, and nobody else.
+const ALONE: u32 = 0o700;
+
+/// What a group may.
+const GROUP: u32 = 0o070;
+
+/// What all others may.
+const OTHERS: u32 = 0o007;
+
+/// Owner, group and mode of a file that is going to be made, and what they are taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    uid: u32,
+    gid: u32,
+    /// None where it is as the umask lets it be.
+    mode: Option<u32>,
+    of: PathBuf,
+}
+
+impl Owner {
+    /// That of the file at `path`, which is replaced.
+    pub(crate) fn of_file(path: &Path, found: &Metadata) -> Self {
+        Self::new(path, found, Some(found.mode() & READ_WRITE))
+    }
+
+    /// That of a folder, for a file that its readers can read.
+    pub(crate) fn of_folder(path: &Path, found: &Metadata) -> Self {
+        Self::new(path, found, Some(found.mode() & READ))
+    }
+
+    /// That of a folder, for a file in it, with the mode of the file that is replaced, if there is one.
+    pub(crate) fn inside(folder: &Path, found: &Metadata, replaced: Option<&Metadata>) -> Self {
+        match replaced {
+            Some(file) => Self::new(folder, found, Some(file.mode() & READ_WRITE)),
+            None => Self::of_folder(folder, found),
+        }
+    }
+
+    /// That of a store, for a file that holds what the store holds: who can't come to the store's
+    /// files through its folder can't open this one either.
+    pub(crate) fn of_store(store: &Path, folder: &Metadata) -> Result<Self, Cause> {
+        let version = disk::metadata(&store.join("version"))?.filter(Metadata::is_file);
+        let mut mode = version.as_ref().unwrap_or(folder).mode() & READ_WRITE;
+        for (class, search) in [(GROUP, 0o010), (OTHERS, 0o001)] {
+            if folder.mode() & search == 0 {
+                mode &= !class;
+            }
+        }
+        Ok(Self::new(store, folder, Some(mode)))
+    }
+
+    /// Whether the user who owns this may write a file, so far as owner and mode tell: who is in the
+    /// file's group, they do not.
+    pub(crate) fn may_write(&self, file: &Metadata) -> bool {
+        let needed = match self.uid {
+            0 => return true,
+            own if own == file.uid() => OWN,
+            _ if file.mode() & GROUP & READ_WRITE == GROUP & READ_WRITE => return true,
+            _ => OTHERS & READ_WRITE,
+        };
+        file.mode() & needed == needed
+    }
+
+    /// That of the folder that a file is made in; none where the folder is another user's who shares
+    /// it, as everybody shares a folder for temporary files: then the file belongs to the user who makes it.
+    pub(crate) fn beside(folder: &Path) -> Result<Option<Self>, Cause> {
+        let found = match fs::metadata(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(Cause::io("look at", folder))?,
+        };
+        let own = own_uid();
+        let owner = Self::new(folder, &found, None);
+        Ok((own == 0 || own == found.uid()).then_some(owner))
+    }
+
+    fn new(of: &Path, found: &Metadata, mode: Option<u32>) -> Self {
+        let mode = mode.map(|mode| mode | OWN);
+        Self { uid: found.uid(), gid: found.gid(), mode, of: of.to_owned() }
+    }
+
+    /// Whether the two belong to one user.
+    pub(crate) const fn is_same_user(&self, other: &Self) -> bool {
+        self.uid == other.uid
+    }
+
+    /// That of a file that holds what files of both hold; both belong to one user.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        // Neither group may read what only the other could.
+        let kept = if self.gid == other.gid { !0 } else { !GROUP };
+        self.mode = self.mode.zip(other.mode).map(|(mode, other)| mode & other & kept);
+        self
+    }
+
+    /// Whose it is, as messages name a user.
+    pub(crate) fn user(&self) -> String {
+        user(self.uid)
+    }
+
+    /// What it is taken from, and whose that is.
+    pub(crate) fn words(&self) -> String {
+        format!("{} belongs to {}", self.of.display(), user(self.uid))
+    }
+
+    /// Refuses an owner that this user can't give a file.
+    pub(crate) fn check(&self) -> Result<(), Cause> {
+        let own = own_uid();
+        if own == 0 || own == self.uid { Ok(()) } else { Err(self.refused()) }
+    }
+
+    /// None where this user can't give it to a file.
+    pub(crate) fn if_given(self) -> Option<Self> {
+        self.check().is_ok().then_some(self)
+    }
+
+    fn refused(&self) -> Cause {
+        Cause::Owner { path: self.of.clone(), owner: user(self.uid), user: user(own_uid()) }
+    }
+
+    /// The mode to make the file with: nobody else can open it before it is whole.
+    pub(crate) fn first_mode(owner: Option<&Self>) -> Mode {
+        let known = owner.is_some_and(|owner| owner.mode.is_some());
+        Mode::from_raw_mode(if known { OWN } else { READ_WRITE })
+    }
+
+    /// Gives it to an open file that this process has made; as durable as the file's next sync.
+    ///
+    /// A group that this user can't give stays this user's own, and then it may nothing: it is not
+    /// the group that could read before.
+    pub(crate) fn give(&self, file: &File) -> Result<(), Cause> {
+        self.give_with(file, self.mode)
+    }
+
+    /// Gives it to an open folder that this process has made, and that nobody else may use.
+    pub(crate) fn give_alone(&self, folder: &File) -> Result<(), Cause> {
+        self.give_with(folder, Some(ALONE))
+    }
+
+    fn give_with(&self, file: &File, mode: Option<u32>) -> Result<(), Cause> {
+        let failed = || Cause::io("give an owner to a file beside", &self.of);
+        let found = file.metadata().map_err(failed())?;
+        let mut mode = mode.unwrap_or(found.mode() & READ_WRITE);
+        if found.uid() != self.uid {
+            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+            match rustix::fs::fchown(file, Some(uid), Some(gid)) {
+                Err(Errno::PERM) => return Err(self.refused()),
+                given => given.map_err(io::Error::from).map_err(failed())?,
+            }
+        } else if found.gid() != self.gid {
+            match rustix::fs::fchown(file, None, Some(Gid::from_raw(self.gid))) {
+                Err(Errno::PERM) => mode &= !GROUP,
+                given => given.map_err(io::Error::from).map_err(failed())?,
+            }
+        }
+        if mode_of(&found) != mode {
+            rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
+                .map_err(io::Error::from)
+                .map_err(failed())?;
+        }
+        Ok(())
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whose a file is, as messages name a user.
+pub(crate) fn user_of(file: &Metadata) -> String {
+    user(file.uid())
+}
+
+/// The bits of a file's mode.
+pub(crate) fn mode_of(file: &Metadata) -> u32 {
+    file.mode() & MODE
+}
+
+/// A user as messages name one: the number, and the name where the system's list has it.
+fn user(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))
+}
+
+/// Whose file or folder it is that this user may not use on the way to `path`, if there is such a
+/// one: what can't be read and written, the nearest first.
+pub(crate) fn denied(what: &'static str, path: &Path) -> Option<Cause> {
+    path.ancestors().enumerate().find_map(|(above, place)| {
+        let found = fs::symlink_metadata(place).ok()?;
+        // A folder further up must only be passed through.
+        let using = if above < 2 { Access::READ_OK | Access::WRITE_OK } else { Access::empty() };
+        let search = if found.is_dir() { Access::EXEC_OK } else { Access::empty() };
+        let wanted = using | search;
+        let denied = rustix::fs::accessat(CWD, place, wanted, AtFlags::EACCESS);
+        (denied == Err(Errno::ACCESS)).then(|| Cause::Denied {
+            what,
+            path: path.to_owned(),
+            place: place.to_owned(),
+            owner: user(found.uid()),
+            mode: mode_of(&found),
+            user: user(own_uid()),
+        })
+    })
+}
+
+/// As [`denied`], for the first of a folder and all that is in it.
+pub(crate) fn denied_within(what: &'static str, folder: &Path) -> Option<Cause> {
+    let below = || {
+        fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let path = entry.path();
+            if is_folder { denied_within(what, &path) } else { denied(what, &path) }
+        })
+    };
+    denied(what, folder).or_else(below)
+}
