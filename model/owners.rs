@@ -494,6 +494,11 @@ fn stores_of_two_users_are_refused_until_there_is_a_target_that_is_one_s() {
     stores.ends("022", "migrate", 0);
     let uid = |name: &str| fs::metadata(stores.at(name)).expect("metadata").uid();
     assert_eq!((uid("accounts"), uid("sessions"), uid("target.sqlite")), (DAEMON, 1001, DAEMON));
+    // The way back asks for no owner of the target.
+    fs::remove_file(stores.target()).expect("removes");
+    stores.ends("022", "restore-kv", 0);
+    assert_eq!((uid("accounts"), uid("sessions")), (DAEMON, 1001));
+    assert_eq!((uid("accounts/version"), uid("sessions/version")), (DAEMON, 1001));
 }
 
 #[test]

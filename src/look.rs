@@ -73,8 +73,8 @@ impl Places {
     }
 
     /// Whose the target is; where there is none, whose it will be: the stores' owner's, who is to use
-    /// it. Its claim is that user's too, and not its folder's owner's: who can't replace the claim in a
-    /// folder that others share, or that is root's, can't end a migration that was begun for him.
+    /// it. That is not its folder's owner: a user who can't replace the claim in a folder of root's, or
+    /// one that others share, can't end a migration that was begun for that user.
     pub(crate) fn target_owner(&self) -> Result<Option<Owner>, Cause> {
         let path = &self.target.path;
         if let Some(found) = self.target_file()? {
@@ -87,6 +87,15 @@ impl Places {
             return Err(Cause::Owners { path: path.clone(), owners: owners.collect() });
         }
         Ok(Some(stores.fold(first, |owner, other| owner.and(&other))))
+    }
+
+    /// Whose the claim is: the target's owner's. Where that is nobody, or this user can't give it, it is
+    /// this user's own: before the first seal that is refused, and the way back must not need it.
+    pub(crate) fn claim_owner(&self) -> Result<Option<Owner>, Cause> {
+        match self.target_owner() {
+            Err(Cause::Owners { .. }) => Ok(None),
+            owner => Ok(owner?.and_then(Owner::if_given)),
+        }
     }
 
     /// Refuses a target that this user can't make for whom it will belong to, and one that is there and

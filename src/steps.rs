@@ -97,7 +97,7 @@ impl Driver {
             }
         }
         let name = self.places.plan.name().to_owned();
-        let owner = if entry.is_some() { self.places.target_owner()? } else { None };
+        let owner = if entry.is_some() { self.places.claim_owner()? } else { None };
         self.places.claim.set(&name, seen.observation.claim, entry, owner.as_ref())
     }
 

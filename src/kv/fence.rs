@@ -8,6 +8,7 @@ use super::store::Store;
 use super::version;
 use crate::disk::{self, Folder};
 use crate::error::Cause;
+use crate::owner::Owner;
 use crate::protocol::marker::Marker;
 use crate::protocol::{MigrationId, Stage, Was};
 use std::path::Path;
@@ -173,8 +174,9 @@ impl Site {
         let temporary = self.temporary(text.marker.id);
         // I-7: the name holds our own random id, so what stands there is what a crash left.
         disk::remove_file(&temporary)?;
-        let written =
-            self.owner().and_then(|owner| disk::create(&temporary, &text.bytes, owner.as_ref()));
+        // The way back must not need an owner that this user can't give.
+        let owner = self.owner()?.and_then(Owner::if_given);
+        let written = disk::create(&temporary, &text.bytes, owner.as_ref());
         if written.is_err() {
             // On a full disk nothing of ours may stay; the next attempt would remove it too.
             let _ = disk::remove_file(&temporary);

@@ -8,6 +8,7 @@ use crate::error::Cause;
 use crate::owner::Owner;
 use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
 use crate::protocol::{MigrationId, Stage, VersionFile};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 /// A source's two names.
@@ -60,9 +61,13 @@ impl Site {
 
     /// The folder of its store, at its path or retired, where there is one.
     pub(crate) fn store(&self) -> Result<Option<&Path>, Cause> {
+        Ok(self.found_store()?.map(|(store, _)| store))
+    }
+
+    fn found_store(&self) -> Result<Option<(&Path, Metadata)>, Cause> {
         for place in [&self.path, &self.retired] {
-            if disk::metadata(place)?.is_some_and(|metadata| metadata.is_dir()) {
-                return Ok(Some(place));
+            if let Some(found) = disk::metadata(place)?.filter(Metadata::is_dir) {
+                return Ok(Some((place, found)));
             }
         }
         Ok(None)
@@ -85,12 +90,10 @@ impl Site {
     /// Whose a marker is that stands, or is going to stand, at the path: the store's owner's. Where there
     /// is no store, it takes that of the marker there, as far as this user can give it, or of the folder.
     pub(crate) fn owner(&self) -> Result<Option<Owner>, Cause> {
-        for place in [&self.path, &self.retired] {
-            if let Some(found) = disk::metadata(place)?.filter(std::fs::Metadata::is_dir) {
-                return Ok(Some(Owner::of_folder(place, &found)));
-            }
+        if let Some((store, found)) = self.found_store()? {
+            return Ok(Some(Owner::of_folder(store, &found)));
         }
-        let marker = disk::metadata(&self.path)?.filter(std::fs::Metadata::is_file);
+        let marker = disk::metadata(&self.path)?.filter(Metadata::is_file);
         match marker.and_then(|found| Owner::of_file(&self.path, &found).if_given()) {
             Some(owner) => Ok(Some(owner)),
             None => Owner::beside(self.folder()),
@@ -99,12 +102,8 @@ impl Site {
 
     /// Whose a file is that holds what the store holds; none where there is no store.
     pub(crate) fn store_owner(&self) -> Result<Option<Owner>, Cause> {
-        for place in [&self.path, &self.retired] {
-            if let Some(found) = disk::metadata(place)?.filter(std::fs::Metadata::is_dir) {
-                return Owner::of_store(place, &found).map(Some);
-            }
-        }
-        Ok(None)
+        let found = self.found_store()?;
+        found.map(|(store, found)| Owner::of_store(store, &found)).transpose()
     }
 
     /// Where a marker of migration `id` is written before it gets its name.

@@ -101,7 +101,10 @@ fn replace(store: &Path, found: Option<&[u8]>, bytes: &[u8]) -> Result<(), Cause
     let temporary = temporary(store);
     let folder = disk::metadata(store)?;
     let replaced = disk::metadata(&path(store))?;
-    let owner = folder.map(|folder| Owner::inside(store, &folder, replaced.as_ref()));
+    let owner = folder.and_then(|folder| {
+        // The way back must not need an owner that this user can't give.
+        Owner::inside(store, &folder, replaced.as_ref()).if_given()
+    });
     disk::remove_file(&temporary)?;
     disk::create(&temporary, bytes, owner.as_ref())?;
     if read(store)?.as_deref() != found {
