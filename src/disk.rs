@@ -385,10 +385,15 @@ pub(crate) fn available_bytes(folder: &Path) -> Result<u64, Cause> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Whether a folder's file system is known to be mounted for reading alone.
+pub(crate) fn is_read_only(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder)
+        .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 /// Refuses to do `what` in a folder whose file system is mounted for reading alone.
 pub(crate) fn check_not_read_only(what: &'static str, folder: &Path) -> Result<(), Cause> {
-    let stat = rustix::fs::statvfs(folder).map_err(Cause::io_rustix("look at", folder))?;
-    if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+    if is_read_only(folder) {
         return Err(Cause::io_rustix(what, folder)(rustix::io::Errno::ROFS));
     }
     Ok(())

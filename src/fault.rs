@@ -23,6 +23,13 @@ pub(crate) const fn busy_timeout(shipped: std::time::Duration) -> std::time::Dur
     shipped
 }
 
+/// Has a connection take no longer value than a test says.
+#[cfg(not(feature = "__faults"))]
+#[expect(clippy::unnecessary_wraps, reason = "it fails where fault points are compiled in")]
+pub(crate) const fn limit_length(_: &rusqlite::Connection) -> rusqlite::Result<()> {
+    Ok(())
+}
+
 /// Whether a test has ordered this process to make the mistake `name`.
 #[cfg(not(feature = "__faults"))]
 pub(crate) const fn mistaken(_name: &'static str) -> bool {
@@ -36,12 +43,13 @@ pub(crate) const fn too_early(_: Step, _: &Observation) -> [Step; 0] {
 }
 
 #[cfg(feature = "__faults")]
-pub(crate) use armed::{busy_timeout, mistaken, point, taking, too_early};
+pub(crate) use armed::{busy_timeout, limit_length, mistaken, point, taking, too_early};
 
 #[cfg(feature = "__faults")]
 pub use armed::{
-    BUSY_ENVIRONMENT, ENVIRONMENT, Fault, MISTAKE_ENVIRONMENT, TRACE_ENVIRONMENT, Taken, arm,
-    arm_act, arm_at_step, arm_from_environment, instants, observe, passed, taken,
+    BUSY_ENVIRONMENT, ENVIRONMENT, Fault, LENGTH_ENVIRONMENT, MISTAKE_ENVIRONMENT,
+    TRACE_ENVIRONMENT, Taken, arm, arm_act, arm_at_step, arm_from_environment, instants, observe,
+    passed, taken,
 };
 
 #[cfg(feature = "__faults")]
@@ -74,6 +82,9 @@ mod armed {
     /// How long another connection's lock on the target is waited for, in milliseconds: a test has no
     /// time for what a person waits.
     pub const BUSY_ENVIRONMENT: &str = "CUTOVER_BUSY";
+
+    /// The longest value that SQLite takes, in bytes: a test has no gigabyte to write.
+    pub const LENGTH_ENVIRONMENT: &str = "CUTOVER_LENGTH";
 
     /// What happens at a fault point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +230,12 @@ mod armed {
 
     pub(crate) fn mistaken(name: &'static str) -> bool {
         ARMED.with_borrow(|armed| armed.mistake == name)
+    }
+
+    pub(crate) fn limit_length(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let said = std::env::var(LENGTH_ENVIRONMENT).ok().and_then(|text| text.parse().ok());
+        let limit = rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
+        said.map_or(Ok(()), |bytes| connection.set_limit(limit, bytes).map(drop))
     }
 
     pub(crate) fn busy_timeout(shipped: Duration) -> Duration {

@@ -191,7 +191,15 @@ pub enum MappingError {
 
 impl From<rusqlite::Error> for MappingError {
     fn from(error: rusqlite::Error) -> Self {
-        let text = error.to_string();
+        let text = match error.sqlite_error_code() {
+            // In SQLite's own words it may be anything.
+            Some(rusqlite::ffi::ErrorCode::TooBig) => {
+                format!(
+                    "its row is longer than SQLite takes, which is 1,000,000,000 bytes: {error}"
+                )
+            }
+            Some(_) | None => error.to_string(),
+        };
         if is_refusal(&error) { Self::Refused(text) } else { Self::Engine(text) }
     }
 }

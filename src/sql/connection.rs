@@ -75,6 +75,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Cause> {
     // folder too. In WAL it means FULL.
     let synchronous = if fault::mistaken("synchronous") { "NORMAL" } else { "EXTRA" };
     connection.pragma_update(None, "synchronous", synchronous).map_err(&failed)?;
+    fault::limit_length(&connection).map_err(&failed)?;
     Ok(connection)
 }
 

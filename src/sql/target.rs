@@ -52,10 +52,8 @@ impl Target {
     /// The target at `path`. Neither it nor its folder need exist.
     pub(crate) fn new(path: &Path) -> Result<Self, Cause> {
         let path = match disk::resolve(path) {
-            // Its volume may not be mounted: a look finds that out.
-            Err(Cause::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                std::path::absolute(path).map_err(Cause::io("find", path))?
-            }
+            // Its volume may not be mounted, or can't be read: a look finds that out.
+            Err(Cause::Io { .. }) => std::path::absolute(path).map_err(Cause::io("find", path))?,
             resolved => resolved?,
         };
         if path.to_str().is_none() {
@@ -83,7 +81,13 @@ impl Target {
         };
         let read = |connection: &Connection| read(connection).map_err(|e| self.classify(&e));
         let row = match access {
-            Access::Locked => self.connect().and_then(|connection| read(&connection)),
+            Access::Locked => match self.connect().and_then(|connection| read(&connection)) {
+                // In WAL, a connection that may write needs to: what a step needs is found out by it.
+                Err(Cause::Engine { .. }) if disk::is_read_only(self.folder()) => {
+                    self.look_only(&read)
+                }
+                row => row,
+            },
             Access::LookOnly => self.look_only(&read),
         };
         match row {

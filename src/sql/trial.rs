@@ -10,6 +10,7 @@ use crate::kv::{Held, remove_empty};
 use crate::protocol::MigrationId;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use rusqlite::config::DbConfig;
+use std::io::Read;
 
 /// An empty file that holds the claim's place.
 const CLAIM_PROBE: &str = ".cutover-probe";
@@ -26,6 +27,11 @@ const JOURNAL: &str = "-journal";
 const LOG: &str = "-wal";
 const INDEX: &str = "-shm";
 
+/// The head of a journal, without the padding to a sector: first its magic number and its count of
+/// records, which are written when the journal is synced, then the sizes that it is of.
+const JOURNAL_HEAD_BYTES: usize = 28;
+const JOURNAL_BEGUN_BYTES: usize = 12;
+
 impl Target {
     /// Tries whether the target can be written as a copy will write it: takes its write lock, waits
     /// for those who read where a commit would have to, and writes a page that is rolled back. Where
@@ -37,8 +43,6 @@ impl Target {
     pub(crate) fn try_out(&self) -> Result<Held, Cause> {
         self.check_names()?;
         disk::check_changeable(self.folder())?;
-        // Held as long as a trial takes, so that a journal beside it may be the trial's.
-        let was_killed = disk::metadata(&self.beside(CLAIM_PROBE))?.is_some();
         self.tidy_trial()?;
         let mut held = Held::default();
         let database = Self { path: self.beside(DATABASE_PROBE) };
@@ -51,10 +55,10 @@ impl Target {
             disk::check_changeable(&self.path)?;
             held.let_go(&database.path)?;
             if !self.has_to_be_played_back()? {
-                self.try_write(was_killed)?;
+                self.try_write()?;
             }
         } else {
-            database.try_write(false)?;
+            database.try_write()?;
         }
         Ok(held)
     }
@@ -89,9 +93,22 @@ impl Target {
         Ok(disk::metadata(&self.beside(suffix))?.is_some_and(|found| found.len() > 0))
     }
 
-    /// A journal that somebody keeps beside the database is left as it is; one that a killed trial may
-    /// have left goes with this one.
-    fn try_write(&self, was_killed: bool) -> Result<(), Cause> {
+    /// Whether the journal beside the database is what a killed transaction, or a trial, has left before
+    /// it wrote to the database. SQLite makes its head whole only then, and one that is kept for the next
+    /// transaction has a head of zeros.
+    fn has_left_over(&self) -> bool {
+        disk::open(&self.beside(JOURNAL)).is_ok_and(|mut journal| {
+            let mut head = [0; JOURNAL_HEAD_BYTES];
+            let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+            let (begun, sizes) = head.split_at_mut(JOURNAL_BEGUN_BYTES);
+            journal.read_exact(begun).and_then(|()| journal.read_exact(sizes)).is_ok()
+                && is_zero(begun)
+                && !is_zero(sizes)
+        })
+    }
+
+    /// A journal that somebody keeps beside the database is left as it is.
+    fn try_write(&self) -> Result<(), Cause> {
         let failed = engine("try to write", &self.path);
         let (has_log, has_journal) = (self.holds(LOG)?, self.holds(JOURNAL)?);
         let connection = connection::open(&self.path)?;
@@ -106,7 +123,7 @@ impl Target {
         let begin = if mode == "wal" { "BEGIN IMMEDIATE" } else { "BEGIN EXCLUSIVE" };
         connection.execute_batch(begin).map_err(&failed)?;
         crate::fault::point("target locked").map_err(Cause::io("lock", &self.path))?;
-        if !has_journal || was_killed {
+        if !has_journal || self.has_left_over() {
             // As a commit that writes the first page: a journal is made for it.
             let version: i64 = connection
                 .query_one("PRAGMA user_version", [], |row| row.get(0))
