@@ -116,6 +116,13 @@ impl Daemon {
         serde_json::from_slice(&self.run("status", &["--json"]).stdout).expect("one JSON object")
     }
 
+    /// Opens every store and closes it.
+    fn opens(&self) {
+        for name in SOURCES {
+            drop(read_store(&self.path(name)));
+        }
+    }
+
     pub fn is_whole_in_kv(&self) {
         for (seed, name) in (1..).zip(SOURCES) {
             assert_eq!(read_store(&self.path(name)), small_store(seed, 20));

@@ -214,11 +214,16 @@ pub fn samples() -> usize {
     std::env::var("CUTOVER_SWEEP").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
+/// Whether what is found is committed, or printed to be, and not compared with what was.
+pub fn pins() -> bool {
+    std::env::var_os("CUTOVER_PIN").is_some()
+}
+
 /// Compares with the file at `path`, which is committed; `CUTOVER_PIN=1` commits what was found, to
 /// be read as a diff.
 pub fn pinned(path: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("CUTOVER_PIN").is_some() {
+    if pins() {
         fs::write(path, found).expect("writes");
     } else {
         let committed = fs::read_to_string(&path).expect("a committed file");

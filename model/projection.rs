@@ -150,13 +150,15 @@ fn without_numbers(step: Step, kept: &[usize]) -> Step {
     }
 }
 
-/// The two ways in which fewer sources may do more: to go live where one that is left out has failed,
-/// and to leave the record unconfirmed where all that are kept are final.
+/// The ways in which fewer sources may do more: to go live where one that is left out has failed; to
+/// leave the record unconfirmed where all that are kept are final, or as they were sealed; and to open
+/// these without a raise.
 fn may_differ(of_all: Step, of_kept: Step) -> bool {
     matches!(
         (of_all, of_kept),
         (Step::GiveUp, Step::GoLive)
             | (Step::Confirm { record: true }, Step::Confirm { record: false })
+            | (Step::Mark { stage: Stage::Sealed, .. }, Step::Unseal(_))
     )
 }
 

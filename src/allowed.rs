@@ -7,7 +7,7 @@ use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record};
 use crate::protocol::{
     AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, State, Step, TargetSeen,
-    classify, next,
+    classify_with_target, next,
 };
 use crate::stores::{changed_plan, is_mapped_as};
 use std::collections::HashMap;
@@ -98,7 +98,7 @@ impl Places {
         next(&seen.observation, Intent::ReplaceTarget, &Session::default()).ok()?;
         let id = seen.looks.iter().find_map(|look| look.path.marker()).map(|marker| marker.id)?;
         let observation = naming_the_plans_own(&seen.observation, id);
-        let state = classify(&observation).ok()?;
+        let state = classify_with_target(&observation).ok()?;
         Some((state, move |intent| self.allows_at(&observation, seen, intent)))
     }
 }

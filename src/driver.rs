@@ -4,12 +4,12 @@
 use crate::copy::{Middle, Table, quarantine_table};
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
-use crate::handle::Freed;
+use crate::handle::{Freed, Skipped};
 use crate::kv::{Look, Standing, Store, inventory};
-use crate::look::{Places, Seen};
+use crate::look::{Places, Seen, copy_of};
 use crate::observer::Observer;
 use crate::plan::{Keyspace, Plan};
-use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target, try_places};
+use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target, try_places, try_target};
 use crate::protocol::{
     Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, Was, classify,
     next,
@@ -37,6 +37,8 @@ pub(crate) struct Driver {
     pub(crate) lifted: Option<BTreeSet<PathBuf>>,
     /// What this session has freed.
     pub(crate) freed: Vec<Freed>,
+    /// The steps that failed, and that the rest went on without.
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 impl Driver {
@@ -51,6 +53,7 @@ impl Driver {
             middles: Vec::new(),
             lifted: None,
             freed: Vec::new(),
+            skipped: Vec::new(),
         })
     }
 
@@ -68,6 +71,7 @@ impl Driver {
         intent: Intent,
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
+        self.skipped.clear();
         let begins = matches!(intent, Intent::Begin(_));
         if intent == Intent::UseKv
             && let Err(cause) = self.places.target.tidy_trial()
@@ -89,13 +93,30 @@ impl Driver {
         let mut session = Session::default();
         let mut changed = false;
         let mut failures = Vec::new();
+        let aborts = matches!(intent, Intent::Abort | Intent::AbortCommitted);
+        let mut out_of_reach: Option<Cause> = None;
         for _ in 0..STEPS_MAX {
-            let looked = self.places.claim.lock().and_then(|()| self.places.observe());
-            let seen = looked
+            let (without_claim, locked) = match self.places.claim.lock() {
+                Err(cause @ Cause::Io { .. }) if aborts => (Some(cause), Ok(())),
+                locked => (None, locked),
+            };
+            let known = out_of_reach.as_ref().map(copy_of);
+            let seen = locked
+                .and_then(|()| self.places.observe_beside(known))
                 .and_then(|seen| self.places.check_plain(&seen, intent).map(|()| seen))
                 .map_err(|cause| stopped(changed, "look", cause))?;
             let step = next(&seen.observation, intent, &session)
                 .map_err(|refusal| self.not_allowed(&seen, refusal, changed))?;
+            if let TargetLook::Unreachable(cause) = &seen.target
+                && aborts
+            {
+                out_of_reach = Some(copy_of(cause));
+            }
+            if let Some(cause) = without_claim
+                && needs_claim(step)
+            {
+                return Err(stopped(changed, "look", cause));
+            }
             fault::taking(&seen.observation, intent, &session, step);
             if let Step::Done(state) = step {
                 return Ok(state);
@@ -108,6 +129,11 @@ impl Driver {
             if step == Step::GiveUp {
                 let cause = several(failures);
                 return Err(Error::Interrupted { step: Self::name(step), cause });
+            }
+            if is_first_raise(step, intent, &session) {
+                // From the raise on, a way back has to look whether a record was begun.
+                try_target(&self.places)
+                    .map_err(|cause| stopped(changed, "try the target", cause))?;
             }
             for early in fault::too_early(step, &seen.observation) {
                 if self.execute(early, &seen, observer).is_ok() {
@@ -127,6 +153,13 @@ impl Driver {
                 {
                     session.failed.insert(source);
                     failures.push(cause);
+                    continue;
+                }
+                Err(StepError::Failed(cause)) if step.is_optional() => {
+                    let (step_name, subject) = (Self::name(step), self.subject(step));
+                    tracing::warn!(step = step_name, subject, %cause, "failed; the rest goes on");
+                    self.skipped.push(Skipped { step: step_name, subject, why: cause.to_string() });
+                    session.skipped.insert(step);
                     continue;
                 }
                 Err(StepError::Failed(cause)) => {
@@ -330,6 +363,36 @@ impl Driver {
         };
         stopped(changed, "go on", cause)
     }
+}
+
+/// Whether a step is taken under the claim's lock alone. An abort of what was only sealed needs nothing
+/// that is beside the target.
+const fn needs_claim(step: Step) -> bool {
+    match step {
+        Step::Confirm { record } => record,
+        Step::Unseal(_) | Step::ReleaseVersion(_) | Step::Tidy(_) | Step::Done(_) => false,
+        Step::Claim(_)
+        | Step::Unclaim
+        | Step::Seal { .. }
+        | Step::Mark { .. }
+        | Step::PutBack { .. }
+        | Step::HoldVersion(_)
+        | Step::DeleteRetired(_)
+        | Step::BeginCopy(_)
+        | Step::Copy
+        | Step::Verify
+        | Step::Prepare
+        | Step::Commit
+        | Step::GoLive
+        | Step::DropRecord
+        | Step::GiveUp => true,
+    }
+}
+
+/// Whether this is the first raise of a session that is going to begin a record.
+fn is_first_raise(step: Step, intent: Intent, session: &Session) -> bool {
+    matches!((step, intent), (Step::Mark { .. }, Intent::Prepare | Intent::Copy))
+        && session.fresh.is_none()
 }
 
 /// All of `causes` as one.

@@ -164,6 +164,20 @@ pub struct Freed {
     pub rest: Vec<String>,
 }
 
+/// A step that failed and that no invariant leans on: what was asked for went on without it, and the
+/// next call tries it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("could not {step} ({subject}), and went on without it: {why}")]
+#[non_exhaustive]
+pub struct Skipped {
+    /// What the step does.
+    pub step: &'static str,
+    /// What it was done to.
+    pub subject: String,
+    /// Why it failed, and what a person can do.
+    pub why: String,
+}
+
 /// What is lost by going on without a SQL database that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {next}")]
@@ -413,6 +427,13 @@ impl<S: Stage> Handle<S> {
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// The steps that failed on the way to this handle, and that it was got without: the second lock of a
+    /// retired store, or the removal of the claim. The data is safe without them; tell the operator.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.driver.skipped
     }
 
     /// Does steps; where nothing was changed, the handle comes back with the error.

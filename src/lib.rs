@@ -50,7 +50,8 @@ pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
     Aborted, Committed, Found, Freed, Fresh, Handle, KvStores, Loss, Migrating, RerunAllowed,
-    Stage, Tombstoned, discard_record, forget_record, kv, open, replace_target, sql, ticket,
+    Skipped, Stage, Tombstoned, discard_record, forget_record, kv, open, replace_target, sql,
+    ticket,
 };
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{

@@ -10,7 +10,7 @@ use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
-    SourceSeen, Stage, State, TargetSeen, VersionFile, classify,
+    SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,12 @@ impl Places {
                 *own = lock_folder(site)?;
             }
         }
-        self.claim.lock()
+        match self.claim.lock() {
+            // What needs it asks for it again, step by step; and the sources' own locks keep two that
+            // work on this plan apart.
+            Err(Cause::Io { .. }) if self.own.iter().any(Option::is_some) => Ok(()),
+            locked => locked,
+        }
     }
 
     /// Whose the target is; where there is none, whose it will be: the stores' owner's, who is to use
@@ -128,6 +133,11 @@ impl Places {
 
     /// Looks at everything.
     pub(crate) fn observe(&self) -> Result<Seen, Cause> {
+        self.observe_beside(None)
+    }
+
+    /// Looks at everything but a target that was found out of reach before: each look may wait long.
+    pub(crate) fn observe_beside(&self, unreachable: Option<Cause>) -> Result<Seen, Cause> {
         let (claim, claim_detail) = self.claim.look(self.plan.name())?;
         let claimed = match claim {
             ClaimSeen::Id(id) => Some(id),
@@ -135,7 +145,10 @@ impl Places {
         };
         let looks =
             self.sites.iter().map(|site| site.look(claimed)).collect::<Result<Vec<_>, _>>()?;
-        let target = self.target.look(self.plan.name(), self.access);
+        let target = unreachable.map_or_else(
+            || self.target.look(self.plan.name(), self.access),
+            TargetLook::Unreachable,
+        );
         let mut elsewhere: Vec<(PathBuf, TargetLook)> = Vec::new();
         for marker in looks.iter().filter_map(|look| look.path.marker()) {
             let path = PathBuf::from(&marker.target);
@@ -236,6 +249,12 @@ impl Places {
     /// The state, or the error that the contradiction is to a caller.
     pub(crate) fn classify(&self, seen: &Seen) -> Result<State, Error> {
         classify(&seen.observation).map_err(|contradiction| self.contradict(seen, contradiction))
+    }
+
+    /// The same, for a migration that begins or goes on: it needs the target.
+    pub(crate) fn classify_with_target(&self, seen: &Seen) -> Result<State, Error> {
+        classify_with_target(&seen.observation)
+            .map_err(|contradiction| self.contradict(seen, contradiction))
     }
 
     /// A contradiction, in words. Where no migration has begun, a target that can't be used is only
@@ -365,7 +384,7 @@ impl Seen {
 }
 
 /// An error of a look, once more; I/O errors can't be cloned.
-fn copy_of(cause: &Cause) -> Cause {
+pub(crate) fn copy_of(cause: &Cause) -> Cause {
     match cause {
         Cause::NotADatabase { path, reason } => {
             Cause::NotADatabase { path: path.clone(), reason: reason.clone() }

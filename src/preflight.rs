@@ -89,6 +89,12 @@ pub(crate) fn try_places(
     Ok(())
 }
 
+/// Tries once more, where the sources are sealed, whether the target can be written.
+pub(crate) fn try_target(places: &Places) -> Result<(), Cause> {
+    let _alone = FileLock::wait(places.target.folder())?;
+    places.target.try_out().and_then(Held::remove)
+}
+
 /// Looks whether the target can take these keyspaces; `refuse` as for [`survey`].
 pub(crate) fn survey_target(
     places: &Places,

@@ -104,7 +104,7 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
     preview.target = places.target.path.display().to_string();
     let seen = places.observe().map_err(Error::Refused)?;
     preview.available_bytes = crate::disk::available_bytes(places.target.folder()).ok();
-    match places.classify(&seen) {
+    match places.classify_with_target(&seen) {
         Ok(state) => preview.tell(state, &places, &seen, observer)?,
         Err(error) => {
             preview.refused.push(error.to_string());

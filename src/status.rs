@@ -214,6 +214,10 @@ fn look(plan: &Plan) -> Status {
         Ok(state) => {
             status.state = state.name();
             status.can = verbs(state, &places, &seen);
+            // Where what was only sealed is to be given back, the target need not be known.
+            if let Err(Error::Contradiction(told)) = places.classify_with_target(&seen) {
+                (status.what, status.next) = (Some(told.what), Some(told.next));
+            }
             if state == State::Fresh
                 && let Err(cause) = places.check_missing(&seen)
             {

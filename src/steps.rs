@@ -29,10 +29,15 @@ impl Driver {
                 for site in &self.places.sites {
                     site.confirm()?;
                 }
-                self.places.claim.confirm()?;
+                let claim = self.places.claim.confirm();
                 if !record {
+                    // What is asked of no target asks nothing of what is beside it.
+                    if let Err(cause) = claim {
+                        tracing::warn!(%cause, "the claim file is not made durable");
+                    }
                     return Ok(());
                 }
+                claim?;
                 // I-1: a target that a marker names, and that is gone, must not come back.
                 for (path, _) in &seen.elsewhere {
                     let folder = disk::parent(path);

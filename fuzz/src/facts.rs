@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use cutover::protocol::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, TargetSeen, VersionFile, Was,
+    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, VersionFile, Was,
 };
 use std::collections::BTreeSet;
 
@@ -43,6 +43,7 @@ pub fn session(u: &mut Unstructured<'_>) -> Result<Session> {
         verified: u.arbitrary()?,
         prepared: u.arbitrary()?,
         failed: (0..=SOURCES).filter(|at| failed >> at & 1 == 1).collect::<BTreeSet<_>>(),
+        skipped: if u.arbitrary()? { BTreeSet::from([Step::Unclaim]) } else { BTreeSet::new() },
     })
 }
 

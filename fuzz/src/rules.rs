@@ -84,6 +84,18 @@ impl Facts<'_> {
         self.seen.target == TargetSeen::NoRecord && self.markers().any(|m| m.stage == Final)
     }
 
+    /// No record was ever begun: every marker is as it was when it was sealed.
+    fn never_begun(&self) -> bool {
+        self.markers().count() > 0
+            && self.record().is_none()
+            && self.markers().all(|marker| marker.stage == Sealed && marker.run.attempt == 1)
+    }
+
+    /// Of the target nothing can be known, and nothing is asked: what was only sealed goes back.
+    fn only_goes_back(&self, intent: Intent) -> bool {
+        matches!(intent, Intent::Abort | Intent::AbortCommitted) && self.never_begun()
+    }
+
     fn nothing_elsewhere(&self) -> bool {
         self.seen.elsewhere.is_empty()
     }
@@ -164,11 +176,16 @@ impl Facts<'_> {
                 ),
             ],
             Step::Unseal(source) => vec![
-                (self.no_record(), "I-1: no source opens beside a record"),
+                (
+                    self.no_record() || self.only_goes_back(intent),
+                    "I-1: no source opens beside a record",
+                ),
                 (self.nothing_elsewhere(), "I-5: nor while another target is named"),
                 (self.marker(source).is_some(), "what is unsealed is sealed"),
                 (
-                    self.only(&[Restoring]) || (self.only(&[Sealed]) && self.raised()),
+                    self.only(&[Restoring])
+                        || (self.only(&[Sealed]) && self.raised())
+                        || self.only_goes_back(intent),
                     "I-5: no source opens from behind a tombstone, nor before all are raised",
                 ),
                 (
@@ -192,7 +209,7 @@ impl Facts<'_> {
                     self.retired(source) == AtRetired::Directory(VersionFile::Held),
                     "it is lifted where it is set",
                 ),
-                (self.no_record(), "it is lifted for an unseal"),
+                (self.no_record() || self.only_goes_back(intent), "it is lifted for an unseal"),
                 (self.only(&[Sealed, Restoring]), "it is not lifted from behind a tombstone"),
             ],
             Step::DeleteRetired(source) => vec![
@@ -331,8 +348,13 @@ impl Facts<'_> {
 
     fn done(&self, intent: Intent, state: State) -> Vec<Rule> {
         let open = self.markers().count() == 0;
+        // An abort that asked nothing of the target is at its end: every source is open.
+        let given_back = matches!(intent, Intent::Abort | Intent::AbortCommitted)
+            && open
+            && state == State::Fresh
+            && self.record().is_none();
         let mut rules = vec![(
-            intent == Intent::ReplaceTarget || classify(self.seen) == Ok(state),
+            intent == Intent::ReplaceTarget || given_back || classify(self.seen) == Ok(state),
             "what is reported is the state",
         )];
         match intent {
@@ -343,7 +365,11 @@ impl Facts<'_> {
                     "I-1: the KV side is the only one",
                 ),
                 (self.nothing_elsewhere(), "I-5: no other target is named"),
-                (!matches!(self.seen.claim, ClaimSeen::Id(_)), "no claim is left"),
+                (
+                    !matches!(self.seen.claim, ClaimSeen::Id(_))
+                        || self.session.skipped.contains(&Step::Unclaim),
+                    "no claim is left",
+                ),
             ]),
             Intent::UseSql | Intent::Reclaim => rules.extend([
                 (self.session.confirmed, "what is handed out was made durable"),
@@ -353,7 +379,7 @@ impl Facts<'_> {
                 (intent != Intent::Reclaim || self.freed(), "every byte is freed"),
             ]),
             Intent::Abort | Intent::AbortCommitted | Intent::RestoreKv => {
-                rules.push((self.no_record(), "no record is left"));
+                rules.push((self.no_record() || given_back, "no record is left"));
             }
             Intent::Rerun => {
                 rules.push((state == State::Migrating { rerun: true }, "a rerun is under way"));

@@ -4,6 +4,7 @@ use super::{Daemon, code, cutover, text, unchanged};
 use crate::child;
 use crate::common::{Pairs, snapshot, write_store};
 use crate::refusals::Mount;
+use serde_json::Value;
 use std::fs;
 
 #[test]
@@ -209,7 +210,15 @@ fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_
         daemon.ends(verb, &["--target-lost", "--yes"], 0);
         if in_sql { daemon.is_whole_in_sql() } else { daemon.is_whole_in_kv() }
     }
+    // Until a marker is raised, nothing has begun that could be lost.
     let daemon = Daemon::left_at_marker("sessions");
+    fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
+    daemon.ends("abort", &["--yes"], 0);
+    daemon.is_whole_in_kv();
+    let is_raised = |source: &Value| source["attempt"].as_u64().is_some_and(|attempt| attempt > 1);
+    let daemon = Daemon::left(|daemon| {
+        daemon.status()["sources"].as_array().expect("sources").iter().all(is_raised)
+    });
     fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
     daemon.ends("abort", &["--yes"], 4);
     daemon.ends("abort", &["--target-lost", "--yes"], 0);

@@ -6,9 +6,11 @@ use crate::common::{SOURCES, copy_tree, snapshot};
 use crate::daemon::sqlite;
 use crate::refusals::Mount;
 use crate::refusals::places::Holder;
-use cutover::fault::BUSY_ENVIRONMENT;
+use cutover::fault::{BUSY_ENVIRONMENT, LENGTH_ENVIRONMENT};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -49,6 +51,10 @@ impl Placed {
     }
 
     pub fn run(&self, verb: &[&str]) -> Output {
+        self.command(verb).output().expect("the command")
+    }
+
+    fn command(&self, verb: &[&str]) -> Command {
         let mut words = self.run_by.clone();
         words.push(self.command.display().to_string());
         words.extend(verb.iter().map(ToString::to_string));
@@ -60,7 +66,7 @@ impl Placed {
         words.extend(["--target".to_owned(), self.target.display().to_string()]);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).env(BUSY_ENVIRONMENT, "50");
-        command.output().expect("the command")
+        command
     }
 
     pub fn ends(&self, verb: &[&str], expected: i32) -> String {
@@ -77,9 +83,7 @@ impl Placed {
         for verb in [&["plan"][..], &["plan", "--full"], &["migrate", "--yes"]] {
             let said = self.ends(verb, 3);
             for reason in reasons {
-                // A database in WAL that can't be written can't even be opened as a migration does.
-                let opens = verb[0] == "plan" || !said.contains("SQLite failed to open");
-                assert!(!opens || said.contains(reason), "{verb:?}, no '{reason}': {said}");
+                assert!(said.contains(reason), "{verb:?}, no '{reason}': {said}");
             }
             if said.starts_with("plan '") {
                 let second = said.lines().nth(1).expect("a second line");
@@ -97,8 +101,252 @@ impl Placed {
     /// Demands that nothing is in the way any more.
     fn migrates(&self) {
         self.ends(&["plan", "--full"], 0);
+        self.migrates_on();
+    }
+
+    fn migrates_on(&self) {
         self.ends(&["migrate", "--yes"], 0);
     }
+}
+
+/// A migration in a process that is killed where the environment says.
+pub fn migrate(folder: &str, target: &str) {
+    cutover::fault::arm_from_environment();
+    let plan = SOURCES.iter().fold(cutover::Plan::builder("small"), |plan, name| {
+        plan.source(*name, Path::new(folder).join(name), |source| source.every_keyspace())
+    });
+    let plan = plan.target(target).build().expect("a plan");
+    cutover::sql(&plan, &mut ()).expect("SQL");
+}
+
+impl Placed {
+    /// Kills a migration at the first fault point of the step with this number.
+    fn killed_in_step(&self, step: usize) {
+        let words = ["migrate", utf8(&self.daemon.folder), utf8(&self.target)];
+        let output = crate::child::command(&words)
+            .env(cutover::fault::ENVIRONMENT, format!("kill:1@{step}"))
+            .output()
+            .expect("a child process");
+        assert_eq!(output.status.signal(), Some(crate::child::SIGKILL), "{step}");
+    }
+
+    /// Kills a migration when every source is sealed, and no marker is raised yet.
+    fn killed_behind_the_seals(&self) {
+        // It confirms, claims, seals each, confirms, and then raises the first.
+        self.killed_in_step(SOURCES.len() + 4);
+        let status = self.status();
+        for source in status["sources"].as_array().expect("sources") {
+            assert_eq!((&source["marker"], &source["attempt"]), (&json!("sealed"), &json!(1)));
+        }
+        assert_eq!(status["target"]["record"], "none");
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.run(&["status", "--json"]).stdout).expect("one JSON object")
+    }
+
+    /// Demands that, as things stand, the migration can't go on, an abort can, and every store opens.
+    fn only_goes_back(&self, why: &str) {
+        let said = self.ends_not(&["migrate", "--yes"]);
+        assert!(said.contains(why), "no '{why}': {said}");
+        let status = self.status();
+        let can = status["can"].as_array().expect("verbs");
+        assert!(can.iter().any(|verb| verb["verb"] == "abort"), "{status}");
+        self.ends(&["abort", "--yes"], 0);
+        self.daemon.is_whole_in_kv();
+    }
+
+    fn ends_not(&self, verb: &[&str]) -> String {
+        let output = self.run(verb);
+        assert_ne!(code(&output), 0, "{verb:?}");
+        text(&output.stdout) + &text(&output.stderr)
+    }
+}
+
+/// It was migrated to the seal, and then its disk was mounted for reading alone: `abort` failed too, so
+/// that neither side opened.
+#[test]
+fn i4_what_was_only_sealed_comes_back_where_the_target_is_on_a_read_only_mount() {
+    for placed in [Placed::new(), Placed::with_database("delete"), Placed::with_database("wal")] {
+        placed.killed_behind_the_seals();
+        let mount = Mount::read_only(placed.folder());
+        placed.only_goes_back("mount its file system for writing");
+        drop(mount);
+        placed.migrates();
+    }
+}
+
+#[test]
+fn i4_what_was_only_sealed_comes_back_where_another_connection_holds_the_target() {
+    for (mode, statements) in [
+        ("delete", "BEGIN IMMEDIATE"),
+        ("delete", "BEGIN EXCLUSIVE"),
+        ("delete", "BEGIN; SELECT * FROM t"),
+        ("wal", "BEGIN IMMEDIATE"),
+    ] {
+        let placed = Placed::with_database(mode);
+        placed.killed_behind_the_seals();
+        let holder = placed.holder(statements);
+        placed.only_goes_back("database is locked");
+        holder.let_go();
+        placed.migrates();
+    }
+}
+
+#[test]
+fn i4_what_was_only_sealed_comes_back_whatever_became_of_the_target_and_its_claim() {
+    // Somebody else's bytes; its volume is not mounted; its folder is gone.
+    let placed = Placed::with_database("delete");
+    placed.killed_behind_the_seals();
+    let kept = fs::read(&placed.target).expect("reads");
+    fs::write(&placed.target, "no database at all, but longer than its head").expect("writes");
+    placed.only_goes_back("not a database");
+    fs::write(&placed.target, kept).expect("writes");
+    placed.migrates();
+
+    let placed = Placed::new();
+    placed.killed_behind_the_seals();
+    let mount = Mount::memory(placed.folder(), 64);
+    placed.only_goes_back("is no claim file");
+    drop(mount);
+    // The claim that was left there says nothing where no source has a marker.
+    placed.migrates();
+
+    let placed = Placed::new();
+    placed.killed_behind_the_seals();
+    let away = placed.daemon.folder.join("away");
+    fs::rename(placed.folder(), &away).expect("moves");
+    placed.only_goes_back("the folder");
+    fs::rename(&away, placed.folder()).expect("moves back");
+    placed.migrates();
+}
+
+/// Root migrated, and the daemon's own user is to go back.
+#[test]
+fn i4_what_was_only_sealed_comes_back_for_a_user_who_may_not_look_at_the_target() {
+    let mut placed = Placed::with_database("delete");
+    let (outside, data) =
+        (placed.daemon.folder.parent().expect("a folder").to_owned(), placed.daemon.folder.clone());
+    placed.killed_behind_the_seals();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).expect("lets in");
+    let command = outside.join("cutover");
+    fs::copy(COMMAND, &command).expect("copies");
+    shell(&["chown", "-R", "65534:65534", utf8(&data)]);
+    shell(&["chown", "-R", "0:0", utf8(placed.folder())]);
+    fs::set_permissions(placed.folder(), fs::Permissions::from_mode(0o700)).expect("shuts");
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    placed.run_by = user.map(ToOwned::to_owned).to_vec();
+    placed.command = command;
+    placed.only_goes_back("Permission denied");
+    shell(&["chown", "-R", "65534:65534", utf8(placed.folder())]);
+    placed.migrates();
+}
+
+/// The target is tried once more before a marker is raised: until then nothing is asked of it.
+#[test]
+fn a_target_that_can_t_be_written_any_more_raises_no_marker() {
+    let placed = Placed::with_database("delete");
+    placed.killed_behind_the_seals();
+    let holder = placed.holder("BEGIN IMMEDIATE");
+    for _ in 0..2 {
+        placed.ends_not(&["migrate", "--yes"]);
+        for source in placed.status()["sources"].as_array().expect("sources") {
+            assert_eq!(source["attempt"], 1, "{source}");
+        }
+    }
+    holder.let_go();
+    placed.migrates_on();
+}
+
+/// An immutable `version` file: that lock is only a second one, and no start ever came to its end.
+#[test]
+fn i4_a_second_lock_that_can_t_be_set_is_told_and_gone_on_without() {
+    let placed = Placed::new();
+    placed.killed_behind_the_seals();
+    let version = placed.daemon.folder.join("accounts.retired/version");
+    shell(&["chattr", "+i", utf8(&version)]);
+    let said = placed.ends(&["migrate", "--yes"], 0);
+    assert!(said.contains("warning: could not set the second lock (accounts)"), "{said}");
+    let locks = |placed: &Placed| {
+        let status = placed.status();
+        assert_eq!(status["state"], "Tombstoned");
+        let locks = |source: &serde_json::Value| source["second_lock"] == json!(true);
+        status["sources"].as_array().expect("sources").iter().map(locks).collect::<Vec<_>>()
+    };
+    assert_eq!(locks(&placed).iter().filter(|set| !**set).count(), 1);
+    let left = placed.daemon.folder.join("accounts.retired/version.cutover");
+    assert!(!left.exists(), "nothing of ours stays");
+    let said = placed.ends(&["migrate", "--yes"], 0);
+    assert!(said.contains("warning: the second lock of source 'accounts' is not set"), "{said}");
+    shell(&["chattr", "-i", utf8(&version)]);
+    let said = placed.ends(&["migrate", "--yes"], 0);
+    assert!(!said.contains("warning"), "{said}");
+    assert!(locks(&placed).iter().all(|set| *set));
+}
+
+/// The way back must leave a store that opens: a second lock that can't be lifted is no warning.
+#[test]
+fn a_second_lock_that_can_t_be_lifted_stops_the_way_back_until_it_can() {
+    let placed = Placed::new();
+    placed.migrates();
+    fs::rename(&placed.target, placed.folder().join("away")).expect("moves");
+    let version = placed.daemon.folder.join("accounts.retired/version");
+    shell(&["chattr", "+i", utf8(&version)]);
+    let said = placed.ends(&["restore-kv", "--yes"], 7);
+    assert!(said.contains("lift the second lock"), "{said}");
+    shell(&["chattr", "-i", utf8(&version)]);
+    placed.ends(&["restore-kv", "--yes"], 0);
+    placed.daemon.is_whole_in_kv();
+}
+
+/// What a process that was killed in a transaction has left of its journal is no one's; what a database
+/// in PERSIST keeps is.
+#[test]
+fn a_journal_that_a_kill_left_is_removed_without_a_trace_of_a_trial_and_a_kept_one_is_not() {
+    let placed = Placed::with_database("delete");
+    let journal = PathBuf::from(format!("{}-journal", placed.target.display()));
+    placed.holder("BEGIN IMMEDIATE; PRAGMA user_version = 0").kill();
+    assert!(journal.exists(), "the killed process left its journal");
+    placed.ends(&["plan"], 0);
+    assert!(!journal.exists());
+
+    let placed = Placed::with_database("persist");
+    let journal = PathBuf::from(format!("{}-journal", placed.target.display()));
+    let before = fs::read(&journal).expect("it is kept");
+    placed.ends(&["plan"], 0);
+    assert_eq!(fs::read(&journal).expect("it is kept"), before);
+}
+
+/// The rehearsal writes every pair, so it finds one that is longer than SQLite takes.
+#[test]
+fn a_value_that_is_longer_than_sqlite_takes_is_named_before_anything_is_sealed() {
+    let placed = Placed::new();
+    let store =
+        fjall::Database::builder(placed.daemon.folder.join("sessions")).open().expect("opens");
+    let keyspace =
+        store.keyspace("long", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    keyspace.insert("short", [1; 10]).expect("inserts");
+    keyspace.insert("wide", vec![7; 200_000]).expect("inserts");
+    store.persist(fjall::PersistMode::SyncAll).expect("persists");
+    drop((keyspace, store));
+    placed.daemon.opens();
+    let before = snapshot(&placed.daemon.folder);
+    let told = |verb: &[&str]| {
+        let output = placed.command(verb).env(LENGTH_ENVIRONMENT, "100000").output();
+        let output = output.expect("the command");
+        (code(&output), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (ended, said) = told(&["plan"]);
+    assert_eq!(ended, 0, "{said}");
+    assert!(said.contains("not looked at: whether each pair fits its table"), "{said}");
+    let (ended, said) = told(&["plan", "--full"]);
+    assert_eq!(ended, 3, "{said}");
+    let key = format!("long/{}", hex::encode("wide"));
+    for words in ["source 'sessions'", &key, "its row is longer than SQLite takes"] {
+        assert!(said.contains(words), "no '{words}': {said}");
+    }
+    unchanged(&placed.daemon.folder, &before);
+    placed.migrates();
 }
 
 fn shell(words: &[&str]) {
@@ -237,6 +485,8 @@ fn where_a_name_beside_the_target_is_too_long_plan_says_so() {
         let mut placed = Placed::new();
         placed.target = placed.folder().join("t".repeat(length));
         if length > 214 {
+            let said = placed.ends(&["plan"], 3);
+            assert!(said.starts_with("plan 'small': "), "the other places are looked at: {said}");
             placed.is_refused(&["File name too long"]);
         } else {
             placed.migrates();

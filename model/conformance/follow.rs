@@ -316,6 +316,11 @@ impl Following<'_> {
             skipped.session.failed.insert(source);
             after.push(skipped);
         }
+        if self.fails() && step.is_optional() {
+            let mut skipped = walk.clone();
+            skipped.session.skipped.insert(step);
+            after.push(skipped);
+        }
         // A migration that can't begin, or is not to, is taken back.
         let is_killed = matches!(self.call.strike, Some(Strike::Kill { .. }));
         if matches!(walk.intent, Intent::Begin(_)) && !is_killed {

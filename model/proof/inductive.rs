@@ -8,6 +8,7 @@ use super::mutants::{Eye, Mutant};
 use super::world::{
     Claim, Hidden, INTENTS, Marker, Names, PLACES, Process, Record, Store, Target, Thing, World,
 };
+use crate::common::pins;
 use cutover::protocol::{
     Intent, MigrationId, RecordStage, Run, Session, Stage, Step, Was, classify,
 };
@@ -15,11 +16,16 @@ use std::collections::BTreeSet;
 
 /// No combination of what a power cut could leave has a record beside an open source; and where a
 /// process has confirmed what it found, nothing of it is left to a power cut that could bring a
-/// record or an open source back. That is more than I-1, which speaks of live records alone.
+/// record or an open source back. Nor is there one beside a marker that is as it was sealed. That is
+/// more than I-1, which speaks of live records alone.
 fn hypothesis<const N: usize>(world: &World<N>) -> bool {
-    let mut targets = world.targets.iter().flat_map(Fact::possible);
-    let record_may_be = targets.any(|target| target != Target::None);
-    let one_side = !(record_may_be && (0..N).any(|at| world.may_be_open(at)));
+    let record_may_be = world.may_have_a_record();
+    let is_as_sealed = |names: Names| match names.path {
+        Thing::Marker(Marker { stage, run, .. }) => stage == Stage::Sealed && run.attempt == 1,
+        Thing::Nothing | Thing::Store(_) | Thing::Damaged | Thing::Foreign => false,
+    };
+    let as_sealed = world.sources.iter().flat_map(Fact::possible).any(is_as_sealed);
+    let one_side = !(record_may_be && (as_sealed || (0..N).any(|at| world.may_be_open(at))));
     let confirmed = world.working.as_ref().is_some_and(|process| process.session.confirmed);
     let durable = world.sources.iter().all(Fact::is_durable)
         && (world.targets.iter().all(Fact::is_durable) || !record_may_be || is_handed_out(world));
@@ -78,6 +84,9 @@ impl Alphabet {
         let others = [Thing::Nothing, Thing::Damaged, Thing::Foreign];
         let paths: Vec<Thing> = markers.chain(stores).chain(others).collect();
         let left_over = paths[0];
+        let run = Run { id: MigrationId(1), attempt: 2 };
+        let (stage, was) = (Stage::Sealed, Was::Directory);
+        let raised = Thing::Marker(Marker { stage, run, was, source, place: 0 });
         let retired = stores.into_iter().chain([Thing::Nothing, left_over, Thing::Foreign]);
         let mut facts = Vec::new();
         for retired in retired {
@@ -87,7 +96,7 @@ impl Alphabet {
                 let names = Names { path, retired, temporary, torn: false };
                 let durable = Fact::new(names);
                 // What a power cut could leave besides is closed, or open: nothing asks for more.
-                let closed = Names { path: left_over, retired: stores[0], ..names };
+                let closed = Names { path: raised, retired: stores[0], ..names };
                 let open = Names { path: stores[0], retired: Thing::Nothing, ..names };
                 for besides in [closed, open] {
                     let mut left = durable.clone();
@@ -156,7 +165,9 @@ fn sessions() -> Vec<Session> {
     }
     let prepared = Session { verified: true, prepared: true, ..confirmed.clone() };
     sessions.push(prepared);
-    sessions.push(Session { failed: BTreeSet::from([0]), ..confirmed });
+    sessions.push(Session { failed: BTreeSet::from([0]), ..confirmed.clone() });
+    let skipped = BTreeSet::from([Step::Unclaim, Step::HoldVersion(0)]);
+    sessions.push(Session { skipped, ..confirmed });
     sessions
 }
 
@@ -276,10 +287,12 @@ fn i1_is_inductive_over_every_world_in_which_it_holds() {
     assert!((0..=2).all(|missing| hypothesis(&World::<2>::fresh(missing))));
     let one = enumerate::<1>(&WHOLE, Mutant::Shipped);
     println!("1 source: {one:?}");
-    assert_eq!(one, (Count { worlds: 261_920, changes: 458_016 }, None));
+    assert!(pins() || one == (Count { worlds: 238_560, changes: 440_916 }, None), "{one:?}");
+    assert_eq!(one.1, None);
     let two = enumerate::<2>(&SMALL, Mutant::Shipped);
     println!("2 sources: {two:?}");
-    assert_eq!(two, (Count { worlds: 2_179_650, changes: 2_023_466 }, None));
+    assert!(pins() || two == (Count { worlds: 1_902_150, changes: 1_780_656 }, None), "{two:?}");
+    assert_eq!(two.1, None);
 }
 
 /// The induction is not an empty one: it breaks at once where the order does.

@@ -52,7 +52,7 @@ pub enum Move {
     Done(Intent, State),
     /// A call fails, and the process ends.
     Fails(Step),
-    /// A tombstone can't be written; the process goes on with the others.
+    /// A tombstone can't be written, or what no invariant leans on fails; the process goes on.
     Skips(Step),
     Killed,
     PowerCut,
@@ -148,6 +148,13 @@ impl<const N: usize> Life<N> {
             if let Step::Mark { source, .. } = step {
                 session.failed.insert(source);
             }
+            skipped.working = Some(Process { session, ..process.clone() });
+            after.push((Move::Skips(step), skipped));
+        }
+        if step.is_optional() {
+            let mut skipped = world.clone();
+            let mut session = process.session.clone();
+            session.skipped.insert(step);
             skipped.working = Some(Process { session, ..process.clone() });
             after.push((Move::Skips(step), skipped));
         }

@@ -12,11 +12,13 @@ use cutover::protocol::Intent;
 use std::fmt::Write;
 
 /// The steps that can be taken for done although they are not.
-const SKIPPED: [Kind; 12] = [
+const SKIPPED: [Kind; 14] = [
     "Confirm",
     "Confirm the record",
     "Claim",
     "Raise",
+    "Raise before BeginCopy",
+    "Raise before Unseal",
     "Verify",
     "Prepare",
     "Tombstone",

@@ -17,6 +17,7 @@ mod ways_out;
 mod windows;
 pub mod world;
 
+use crate::common::pins;
 use cutover::protocol::{Contradiction, Intent};
 use life::{Faults, Life, Met};
 use mutants::Mutant;
@@ -25,7 +26,8 @@ use std::collections::BTreeSet;
 use ways_out::TO_SQL;
 use world::{Target, World};
 
-/// The shipped protocol: nothing is broken, and the number of worlds is pinned.
+/// The shipped protocol: nothing is broken, and the number of worlds is pinned; with `CUTOVER_PIN=1` it
+/// is printed alone.
 fn holds<const N: usize>(faults: Faults, worlds: usize) -> Met {
     let mut life = Life::<N>::new(faults, Mutant::Shipped);
     let explored = explore(&mut life, usize::MAX);
@@ -36,7 +38,7 @@ fn holds<const N: usize>(faults: Faults, worlds: usize) -> Met {
         "{N} sources, {faults:?}: {} worlds, {} moves, {:?}",
         explored.worlds, explored.moves, life.met.states
     );
-    assert_eq!(explored.worlds, worlds, "{faults:?}");
+    assert!(pins() || explored.worlds == worlds, "{N} sources, {faults:?}: not {worlds}");
     life.met
 }
 
@@ -47,8 +49,8 @@ fn is_long() -> bool {
 
 #[test]
 fn i1_to_i8_hold_in_every_world_that_kills_failures_and_power_cuts_lead_to() {
-    holds::<1>(Faults::PowerCuts, 13_908);
-    holds::<2>(Faults::PowerCuts, 215_041);
+    holds::<1>(Faults::PowerCuts, 21_147);
+    holds::<2>(Faults::PowerCuts, 379_678);
     if is_long() {
         holds::<3>(Faults::PowerCuts, 3_570_424);
     }
@@ -56,7 +58,7 @@ fn i1_to_i8_hold_in_every_world_that_kills_failures_and_power_cuts_lead_to() {
 
 #[test]
 fn i1_to_i8_hold_in_every_world_where_an_older_sql_file_turns_up() {
-    holds::<1>(Faults::OldCopies, 141_188);
+    holds::<1>(Faults::OldCopies, 276_929);
     if is_long() {
         holds::<1>(Faults::OldCopiesAndCuts, 1_008_705);
         holds::<2>(Faults::OldCopies, 2_791_530);
@@ -65,7 +67,7 @@ fn i1_to_i8_hold_in_every_world_where_an_older_sql_file_turns_up() {
 
 #[test]
 fn i1_to_i8_hold_in_every_world_where_an_operator_does_anything_to_any_file() {
-    holds::<1>(Faults::Hands(1), 303_572);
+    holds::<1>(Faults::Hands(1), 570_580);
     if is_long() {
         holds::<1>(Faults::HandsAndCuts(1), 2_563_255);
     }
@@ -91,9 +93,9 @@ fn i1_a_target_that_was_deleted_and_replaced_does_not_come_back_after_a_power_cu
 #[test]
 fn every_state_every_step_and_every_contradiction_is_met() {
     let mut met = vec![
-        holds::<1>(Faults::PowerCuts, 13_908),
-        holds::<1>(Faults::OldCopies, 141_188),
-        holds::<1>(Faults::Hands(1), 303_572),
+        holds::<1>(Faults::PowerCuts, 21_147),
+        holds::<1>(Faults::OldCopies, 276_929),
+        holds::<1>(Faults::Hands(1), 570_580),
     ];
     // Two sources that are mixed up: the first worlds of a migration, and those of a rerun.
     let beginning = World::fresh(0);

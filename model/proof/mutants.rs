@@ -122,8 +122,17 @@ impl Mutant {
                 }
                 Some((step, changes))
             }
-            Self::Skips("Raise") => {
+            Self::Skips(skipped @ ("Raise" | "Raise before BeginCopy" | "Raise before Unseal")) => {
                 let mut session = session.clone();
+                let aborts = matches!(intent, Intent::Abort | Intent::AbortCommitted);
+                let is_kept = match skipped {
+                    "Raise before BeginCopy" => aborts,
+                    "Raise before Unseal" => !aborts,
+                    _ => false,
+                };
+                if is_kept {
+                    return chosen(world, ask(world, intent, &session));
+                }
                 let attempt = |(_, marker): (usize, super::world::Marker)| marker.run.attempt;
                 let first = world.markers().map(attempt).next();
                 if first.is_some() && world.markers().map(attempt).all(|other| Some(other) == first)

@@ -314,6 +314,11 @@ impl<const N: usize> World<N> {
             || self.markers().any(|(_, marker)| self.is_live_at(marker.place))
     }
 
+    /// Whether there is a record anywhere, or a power cut could leave one.
+    pub fn may_have_a_record(&self) -> bool {
+        self.targets.iter().flat_map(Fact::possible).any(|target| target != Target::None)
+    }
+
     /// Whether a target is live, or a power cut could leave one that is.
     pub fn may_be_live(&self) -> bool {
         self.targets.iter().flat_map(Fact::possible).any(|target| match target {
@@ -713,7 +718,8 @@ impl<const N: usize> World<N> {
 
 /// Numbers all the attempts that `walk` leads to anew, in their order, from 1 on.
 pub fn renumber<T>(of: &mut T, walk: impl Fn(&mut T, &mut dyn FnMut(&mut Attempt))) {
-    let mut present = 0_u64;
+    // The first is more than a number: no record was ever begun with it.
+    let mut present = 1_u64 << 1;
     walk(of, &mut |attempt| present |= 1 << *attempt);
     // They are 1 to n already, as most often.
     if (present >> 1).trailing_ones() != present.count_ones() {

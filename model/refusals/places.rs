@@ -46,6 +46,12 @@ impl Holder {
         format!("process {} (", self.process.id())
     }
 
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill().expect("kills");
+        self.process.wait().expect("ends");
+    }
+
     pub fn let_go(mut self) {
         let mut input = self.process.stdin.take().expect("piped");
         input.write_all(b"\n").expect("writes");

@@ -104,6 +104,7 @@ edges! {
     into_sql        "into_sql()"                 takes UseSql  [E0599 E0599 E0599 ok    E0599];
     verify          "verify(observer)"           looks Nothing [E0599 E0599 E0599 ok    E0599];
     freed           "freed()"                    looks Nothing [E0599 E0599 E0599 ok    E0599];
+    skipped         "skipped()"                  looks Nothing [ok    ok    ok    ok    ok   ];
     loss            "loss()"                     looks Nothing [E0599 E0599 E0599 E0599 ok   ];
     reclaim         "reclaim(Reclaim::losing_the_way_back())"
                                                  takes Reclaim [E0599 E0599 E0599 ok    E0599];

@@ -111,7 +111,10 @@ fn replace(store: &Path, found: Option<&[u8]>, bytes: &[u8]) -> Result<(), Cause
         disk::remove_file(&temporary)?;
         return Err(Cause::ChangedUnderneath(path(store)));
     }
-    disk::rename_over(&temporary, &path(store))?;
+    disk::rename_over(&temporary, &path(store)).inspect_err(|_| {
+        // Beside a file that nobody may change, nothing of ours stays.
+        let _ = disk::remove_file(&temporary);
+    })?;
     disk::sync_folder(store)
 }
 

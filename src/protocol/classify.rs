@@ -2,9 +2,12 @@
 //! observation has exactly one answer.
 
 use super::{
-    AtPath, AtRetired, ClaimSeen, MarkerSeen, MigrationId, Observation, RecordSeen, RecordStage,
-    Run, SourceSeen, Stage, TargetSeen, VersionFile, Was,
+    AtPath, AtRetired, Attempt, ClaimSeen, MarkerSeen, MigrationId, Observation, RecordSeen,
+    RecordStage, Run, SourceSeen, Stage, TargetSeen, VersionFile, Was,
 };
+
+/// The attempt of the markers that seal the sources of a new migration.
+pub(super) const ATTEMPT_OF_A_SEAL: Attempt = 1;
 
 /// The five states of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,15 +193,52 @@ impl Contradiction {
                 | Self::RestoringBesideRecord(_)
         )
     }
+
+    /// Whether it says only that the target, or the claim beside it, can't be seen.
+    pub(super) const fn is_of_an_unknown_target(self) -> bool {
+        matches!(
+            self,
+            Self::TargetUnreadable
+                | Self::TargetUnreachable
+                | Self::TargetMainFileGone
+                | Self::ClaimMissing
+                | Self::ClaimUnreadable
+        )
+    }
 }
 
-/// Says which state an observation is.
+/// Says which state an observation is. Where every marker is as it was sealed, no record was ever
+/// begun, and it is `Migrating` whatever is known of the target and its claim: only an abort can go on
+/// from there ([`classify_with_target`]).
 ///
 /// # Errors
 ///
 /// The contradiction, where it is none.
 pub fn classify(seen: &Observation) -> Result<State, Contradiction> {
     let sources = Sources::sort(seen)?;
+    match with_target(seen, &sources) {
+        Err(unknown) if unknown.is_of_an_unknown_target() && sources.are_as_sealed() => {
+            check_elsewhere(seen, &sources, None)?;
+            match seen.claim {
+                ClaimSeen::Id(_) => check_claim(seen.claim, &sources)?,
+                ClaimSeen::None | ClaimSeen::Unreadable => {}
+            }
+            without_record(&sources, TargetSeen::None)
+        }
+        known => known,
+    }
+}
+
+/// Says which state an observation is, where the target and its claim have to be known.
+///
+/// # Errors
+///
+/// The contradiction, where it is none.
+pub fn classify_with_target(seen: &Observation) -> Result<State, Contradiction> {
+    with_target(seen, &Sources::sort(seen)?)
+}
+
+fn with_target(seen: &Observation, sources: &Sources) -> Result<State, Contradiction> {
     let target = match seen.target {
         TargetSeen::None | TargetSeen::NoRecord => None,
         TargetSeen::Record(record) => Some(record),
@@ -206,16 +246,16 @@ pub fn classify(seen: &Observation) -> Result<State, Contradiction> {
         TargetSeen::Unreachable => return Err(Contradiction::TargetUnreachable),
         TargetSeen::MainFileGone => return Err(Contradiction::TargetMainFileGone),
     };
-    check_elsewhere(seen, &sources, target)?;
+    check_elsewhere(seen, sources, target)?;
     if target.is_some_and(|record| !record.sources) {
         return Err(Contradiction::RecordOfOtherSources);
     }
     match target {
         None => {
-            check_claim(seen.claim, &sources)?;
-            without_record(&sources, seen.target)
+            check_claim(seen.claim, sources)?;
+            without_record(sources, seen.target)
         }
-        Some(record) => with_record(&sources, record),
+        Some(record) => with_record(sources, record),
     }
 }
 
@@ -328,6 +368,15 @@ impl Sources {
     /// word that it is lost, gives up what is in it.
     pub(super) fn was_live(&self) -> bool {
         self.with(Stage::Final).is_some()
+    }
+
+    /// Whether the markers prove that no record of their migration was ever begun: all are as they were
+    /// sealed, and one is begun only once every marker was raised.
+    pub(super) fn are_as_sealed(&self) -> bool {
+        let is_as_sealed = |m: &Marked| {
+            m.marker.stage == Stage::Sealed && m.marker.run.attempt == ATTEMPT_OF_A_SEAL
+        };
+        !self.marked.is_empty() && self.marked.iter().all(is_as_sealed)
     }
 
     fn with(&self, stage: Stage) -> Option<usize> {

@@ -182,7 +182,8 @@ fn renumber(world: &mut World) {
     if let Some((_, Session { fresh: Some(fresh), .. })) = &mut world.working {
         attempts.push(fresh);
     }
-    let ordered: BTreeSet<Attempt> = attempts.iter().map(|a| **a).collect();
+    // The first is more than a number: no record was ever begun with it.
+    let ordered: BTreeSet<Attempt> = attempts.iter().map(|a| **a).chain([1]).collect();
     let ranks: BTreeMap<Attempt, Attempt> = ordered.into_iter().zip(1..).collect();
     for attempt in attempts {
         *attempt = ranks[attempt];
@@ -214,6 +215,11 @@ fn moves(world: &World, lost_file: bool) -> Vec<World> {
     session_after.done(step);
     after.push(World { disk: outcomes.remove(0), working: Some((*intent, session_after)) });
     after.extend(outcomes.into_iter().map(idle));
+    if step.is_optional() {
+        let mut skipped = session.clone();
+        skipped.skipped.insert(step);
+        after.push(World { disk: world.disk.clone(), working: Some((*intent, skipped)) });
+    }
     // A tombstone that can't be written is left for the next session.
     if let (Step::Mark { source, stage: Stage::Tombstone, .. }, Intent::Finish) = (step, intent) {
         let mut failed = session.clone();

@@ -3,9 +3,9 @@
 use super::closure::INTENTS;
 use super::matrix::{ID, every_observation, marker, pinned};
 use super::{
-    AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, NotAllowed, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile,
-    Was, classify, next,
+    AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, MigrationId, NotAllowed,
+    Observation, RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen,
+    VersionFile, Was, classify, classify_with_target, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -23,7 +23,9 @@ fn sessions() -> Vec<Session> {
     let verified = Session { verified: true, ..confirmed.clone() };
     sessions.push(verified.clone());
     sessions.push(Session { prepared: true, ..verified });
-    sessions.push(Session { failed: BTreeSet::from([0, 1, 2]), ..confirmed });
+    sessions.push(Session { failed: BTreeSet::from([0, 1, 2]), ..confirmed.clone() });
+    let optional = [Step::Unclaim].into_iter().chain((0..3).map(Step::HoldVersion));
+    sessions.push(Session { skipped: optional.collect(), ..confirmed });
     sessions
 }
 
@@ -67,21 +69,26 @@ impl<'a> Facts<'a> {
     }
 
     /// I-8: nothing of ours is left where the KV stores are in use.
-    fn is_untouched(&self) -> bool {
+    fn is_untouched(&self, session: &Session) -> bool {
         let ours = |s: &SourceSeen| s.temporary || matches!(s.retired, AtRetired::Marker(_));
         self.record.is_none()
             && self.markers.is_empty()
             && !self.seen.sources.iter().any(ours)
-            && !matches!(self.seen.claim, ClaimSeen::Id(_))
+            && (!matches!(self.seen.claim, ClaimSeen::Id(_))
+                || session.skipped.contains(&Step::Unclaim))
     }
 
     /// I-1, I-5: no source's name is free, and no marker, but for those at `stages` or reclaimed,
     /// could stand beside a record that is not live.
-    fn is_handed_over(&self, stages: &[Stage]) -> bool {
+    fn is_handed_over(&self, stages: &[Stage], session: &Session) -> bool {
         let unlocked = AtRetired::Directory(VersionFile::Native);
-        let holds = |s: &SourceSeen| match marker_at(s.path) {
-            Some(m) if m.stage == Stage::Reclaimed => true,
-            Some(m) => stages.contains(&m.stage) && s.retired != unlocked,
+        let skipped = |at| session.skipped.contains(&Step::HoldVersion(at));
+        let holds = |(at, s): (usize, &SourceSeen)| match marker_at(s.path) {
+            Some(m) if m.stage == Stage::Reclaimed => !s.temporary,
+            Some(m) => {
+                let is_locked = s.retired != unlocked || skipped(at);
+                stages.contains(&m.stage) && is_locked && !s.temporary
+            }
             None => false,
         };
         let claimed = |run: Run| match self.seen.claim {
@@ -91,12 +98,31 @@ impl<'a> Facts<'a> {
         };
         self.is(RecordStage::Live)
             && self.record.is_some_and(|(_, run, _)| claimed(run))
-            && self.seen.sources.iter().all(|s| holds(s) && !s.temporary)
+            && self.seen.sources.iter().enumerate().all(holds)
     }
 
     /// I-1: the markers say that the target was live, and its database is there without the record.
     fn may_be_live(&self) -> bool {
         self.seen.target == TargetSeen::NoRecord && !self.none_at(&[Stage::Final])
+    }
+
+    /// No record of this migration was ever begun: every marker is as it was sealed.
+    fn is_never_begun(&self) -> bool {
+        let as_sealed = |m: &MarkerSeen| m.stage == Stage::Sealed && m.run.attempt == 1;
+        self.record.is_none() && !self.markers.is_empty() && self.markers.iter().all(as_sealed)
+    }
+
+    /// It can't be known what the target holds, and no source has a marker.
+    fn is_open_beside_unknown(&self) -> bool {
+        let known = matches!(
+            self.seen.target,
+            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_)
+        );
+        let is_open = |s: &SourceSeen| {
+            matches!(s.path, AtPath::Directory(VersionFile::Native) | AtPath::Nothing)
+                && !matches!(s.retired, AtRetired::Directory(_))
+        };
+        !known && self.seen.sources.iter().all(is_open)
     }
 
     /// I-6: this session has raised every marker.
@@ -124,7 +150,9 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             let kv_in_use = no_record && f.markers.is_empty();
             let sql_in_use = live && f.all_at(&[Stage::Final, Stage::Reclaimed]);
             let seen_before = (kv_in_use || sql_in_use) && intent != Intent::Reclaim;
-            !session.confirmed && record != seen_before
+            // Or what nothing is asked of: the way back of what was only sealed.
+            let only_sealed = is_abort(intent) && f.is_never_begun();
+            !session.confirmed && record != (seen_before || only_sealed)
         }
         Step::Claim(id) => {
             let ours = f.markers.first().map(|m| m.run.id);
@@ -183,7 +211,9 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             let aborted = f.markers.iter().all(|m| m.stage == Stage::Sealed);
             no_record
                 && at(source).retired != AtRetired::Directory(VersionFile::Held)
-                && (given_back || (aborted && f.all_raised(session)))
+                && (given_back
+                    || (aborted && f.all_raised(session))
+                    || (is_abort(intent) && f.is_never_begun()))
         }
         Step::HoldVersion(source) => {
             // Beside a live target, and where an aborted rerun left it lifted.
@@ -252,15 +282,17 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
         Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
         Step::Done(state) => match intent {
             // What is handed out was made durable before, and is as it will be found.
-            Intent::UseKv => state == State::Fresh && session.confirmed && f.is_untouched(),
+            Intent::UseKv => state == State::Fresh && session.confirmed && f.is_untouched(session),
             Intent::UseSql => {
-                state == State::Tombstoned && session.confirmed && f.is_handed_over(&[Stage::Final])
+                state == State::Tombstoned
+                    && session.confirmed
+                    && f.is_handed_over(&[Stage::Final], session)
             }
             Intent::Reclaim => {
                 let freed = |s: &SourceSeen| !matches!(s.retired, AtRetired::Directory(_));
                 state == State::Tombstoned
                     && session.confirmed
-                    && f.is_handed_over(&[])
+                    && f.is_handed_over(&[], session)
                     && f.seen.sources.iter().all(freed)
             }
             // All is done but the commit.
@@ -270,17 +302,23 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                     && session.verified
                     && session.prepared
             }
+            Intent::Abort | Intent::AbortCommitted => {
+                classify(f.seen) == Ok(state)
+                    || (state == State::Fresh && f.is_open_beside_unknown())
+            }
             Intent::Begin(_)
             | Intent::Copy
             | Intent::Finish
-            | Intent::Abort
-            | Intent::AbortCommitted
             | Intent::Rerun
             | Intent::RestoreKv
             | Intent::ReplaceTarget
             | Intent::Discard => intent == Intent::ReplaceTarget || classify(f.seen) == Ok(state),
         },
     }
+}
+
+const fn is_abort(intent: Intent) -> bool {
+    matches!(intent, Intent::Abort | Intent::AbortCommitted)
 }
 
 const fn word(step: Step) -> &'static str {
@@ -317,10 +355,17 @@ fn count_steps(count: usize) -> String {
         let state = classify(seen);
         let facts = Facts::new(seen);
         for intent in INTENTS.into_iter().chain(FROM_CONTRADICTIONS) {
-            // Two intents can go on from a contradiction; what the session did changes little.
+            // Two intents can go on from a contradiction, and an abort may come to its end in one; what
+            // the session did changes little.
             let sessions = match (state, intent) {
                 (Ok(_), _) => &sessions[..],
-                (Err(_), Intent::ReplaceTarget | Intent::Discard) => &sessions[1..2],
+                (
+                    Err(_),
+                    Intent::ReplaceTarget
+                    | Intent::Discard
+                    | Intent::Abort
+                    | Intent::AbortCommitted,
+                ) => &sessions[1..2],
                 (Err(_), _) => &[],
             };
             for session in sessions {
@@ -334,8 +379,14 @@ fn count_steps(count: usize) -> String {
                         assert!(session.confirmed || !acts, "{step:?} before a confirmation");
                         word(step)
                     }
-                    Err(NotAllowed::Contradiction(_)) => {
-                        assert!(matches!(intent, Intent::ReplaceTarget | Intent::Discard));
+                    Err(NotAllowed::Contradiction(contradiction)) => {
+                        // What was only sealed goes back, whatever is known of the target.
+                        let only_back = facts.is_never_begun()
+                            && !is_abort(intent)
+                            && classify_with_target(seen) == Err(contradiction);
+                        assert!(
+                            state.is_err() || only_back || FROM_CONTRADICTIONS.contains(&intent)
+                        );
                         "contradiction"
                     }
                     Err(NotAllowed::State(_)) => "no such edge",
@@ -382,6 +433,7 @@ fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed(
         verified: true,
         prepared: true,
         failed: BTreeSet::from([0]),
+        skipped: BTreeSet::from([Step::Unclaim]),
     };
     for confirmed in [false, true] {
         let mut session = Session { confirmed, ..all.clone() };
@@ -617,4 +669,92 @@ fn i3_what_is_freed_is_durable_in_the_target_first() {
     let asked = |intent| next(&seen, intent, &Session::default());
     assert_eq!(asked(Intent::UseSql), Ok(Step::Confirm { record: false }));
     assert_eq!(asked(Intent::Reclaim), Ok(Step::Confirm { record: true }));
+}
+
+/// The target was on a disk that is dead, or could not be written: neither side opened.
+#[test]
+fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
+    fn abort(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
+        next(seen, Intent::Abort, session)
+    }
+    let sealed = |attempt| SourceSeen {
+        path: AtPath::Marker(marker(Stage::Sealed, Run { id: ID, attempt }, Was::Directory)),
+        retired: AtRetired::Directory(VersionFile::Native),
+        temporary: false,
+    };
+    let open = SourceSeen {
+        path: AtPath::Directory(VersionFile::Native),
+        retired: AtRetired::Nothing,
+        temporary: false,
+    };
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let unknown = [TargetSeen::Unreadable, TargetSeen::Unreachable, TargetSeen::MainFileGone];
+    for target in [TargetSeen::None, TargetSeen::NoRecord].into_iter().chain(unknown) {
+        for claim in [ClaimSeen::None, ClaimSeen::Id(ID), ClaimSeen::Unreadable] {
+            let seen = |sources: [SourceSeen; 2]| Observation {
+                sources: sources.to_vec(),
+                target,
+                claim,
+                elsewhere: Vec::new(),
+            };
+            let whole = seen([sealed(1); 2]);
+            assert_eq!(classify(&whole), Ok(State::Migrating { rerun: false }));
+            let confirm = Ok(Step::Confirm { record: false });
+            assert_eq!(abort(&whole, &Session::default()), confirm);
+            assert_eq!(abort(&whole, &confirmed), Ok(Step::Unseal(1)));
+            assert_eq!(abort(&seen([sealed(1), open]), &confirmed), Ok(Step::Unseal(0)));
+            if unknown.contains(&target) {
+                // Nothing beside the target is touched.
+                let done = Ok(Step::Done(State::Fresh));
+                assert_eq!(abort(&seen([open; 2]), &confirmed), done);
+                assert!(next(&seen([open; 2]), Intent::UseKv, &confirmed).is_err());
+                // A marker that was raised may stand beside a record, so that one has to be looked for.
+                for sources in [[sealed(2); 2], [sealed(1), sealed(2)]] {
+                    assert!(abort(&seen(sources), &confirmed).is_err());
+                }
+            }
+            let is_known = !unknown.contains(&target) && claim == ClaimSeen::Id(ID);
+            for intent in [Intent::Begin(ID), Intent::Prepare, Intent::Copy] {
+                assert_eq!(next(&whole, intent, &confirmed).is_ok(), is_known, "{whole:?}");
+            }
+        }
+    }
+    // What is seen of another migration is not passed over.
+    let target = TargetSeen::Unreachable;
+    let (claim, elsewhere) = (ClaimSeen::Id(MigrationId(2)), Vec::new());
+    let seen = Observation { sources: vec![sealed(1)], target, claim, elsewhere };
+    assert_eq!(classify(&seen), Err(Contradiction::ClaimOfAnotherMigration));
+}
+
+/// The second lock is only a second one, and a claim beside no marker says nothing.
+#[test]
+fn i4_what_no_invariant_leans_on_is_tried_once_and_gone_on_without() {
+    let run = Run { id: ID, attempt: 1 };
+    let (stage, copied, sources, paths) = (RecordStage::Live, true, true, true);
+    let live = TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths });
+    let final_ = SourceSeen {
+        path: AtPath::Marker(marker(Stage::Final, run, Was::Directory)),
+        retired: AtRetired::Directory(VersionFile::Native),
+        temporary: false,
+    };
+    let open = SourceSeen {
+        path: AtPath::Directory(VersionFile::Native),
+        retired: AtRetired::Nothing,
+        temporary: false,
+    };
+    for (intent, source, target, step, end) in [
+        (Intent::UseSql, final_, live, Step::HoldVersion(0), State::Tombstoned),
+        (Intent::UseKv, open, TargetSeen::None, Step::Unclaim, State::Fresh),
+        (Intent::Abort, open, TargetSeen::NoRecord, Step::Unclaim, State::Fresh),
+    ] {
+        let claim = ClaimSeen::Id(ID);
+        let seen = Observation { sources: vec![source], target, claim, elsewhere: Vec::new() };
+        let mut session = Session { confirmed: true, ..Session::default() };
+        assert_eq!(next(&seen, intent, &session), Ok(step));
+        assert!(step.is_optional());
+        session.skipped.insert(step);
+        assert_eq!(next(&seen, intent, &session), Ok(Step::Done(end)));
+    }
+    // A store whose second lock stays set opens for nobody.
+    assert!(!Step::ReleaseVersion(0).is_optional());
 }

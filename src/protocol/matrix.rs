@@ -235,18 +235,26 @@ fn rows(seen: &Observation) -> Vec<State> {
         return Vec::new();
     }
     let mut rows = Vec::new();
+    let only = |stages: &[Stage]| marked().all(|(m, _)| stages.contains(&m.stage));
+    let whole = !sources.contains(&Is::Gone) && marked().all(|(_, store)| store);
+    let claimed = id.is_some_and(|id| seen.claim == ClaimSeen::Id(id));
+    // No record was ever begun: the target and its claim need not be known.
+    let only_sealed = id.is_some() && only(&[Stage::Sealed]);
+    let as_sealed = only_sealed && marked().all(|(m, _)| m.run.attempt == 1);
+    let of_another = matches!(seen.claim, ClaimSeen::Id(_)) && !claimed;
+    let recordless = !matches!(seen.target, TargetSeen::Record(_));
+    if recordless && as_sealed && whole && !claimed && !of_another {
+        rows.push(State::Migrating { rerun: false });
+    }
     match seen.target {
         TargetSeen::None | TargetSeen::NoRecord => {
             let some = |stages: &[Stage]| marked().any(|(m, _)| stages.contains(&m.stage));
-            let only = |stages: &[Stage]| marked().all(|(m, _)| stages.contains(&m.stage));
-            let whole = !sources.contains(&Is::Gone) && marked().all(|(_, store)| store);
-            let claimed = id.is_some_and(|id| seen.claim == ClaimSeen::Id(id));
             if sources.iter().all(|source| matches!(source, Is::Open(_)))
                 && seen.claim != ClaimSeen::Unreadable
             {
                 rows.push(State::Fresh);
             }
-            if whole && claimed && some(&[Stage::Sealed]) && only(&[Stage::Sealed]) {
+            if whole && claimed && only_sealed {
                 rows.push(State::Migrating { rerun: false });
             }
             let giving_back = only(&[Stage::Restoring]);
@@ -286,10 +294,12 @@ fn rows(seen: &Observation) -> Vec<State> {
                 rows.push(State::Tombstoned);
             }
         }
-        TargetSeen::Record(_)
-        | TargetSeen::Unreadable
-        | TargetSeen::Unreachable
-        | TargetSeen::MainFileGone => {}
+        TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => {
+            if whole && claimed && as_sealed {
+                rows.push(State::Migrating { rerun: false });
+            }
+        }
+        TargetSeen::Record(_) => {}
     }
     rows
 }

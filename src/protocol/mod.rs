@@ -28,7 +28,7 @@ mod next;
 pub mod record;
 mod seen;
 
-pub use classify::{Contradiction, Place, State, classify};
+pub use classify::{Contradiction, Place, State, classify, classify_with_target};
 pub use next::{Intent, NotAllowed, Session, Step, next};
 pub use seen::{
     AtPath, AtRetired, ClaimSeen, MarkerSeen, Observation, RecordSeen, SourceSeen, TargetSeen,

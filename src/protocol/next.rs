@@ -1,9 +1,9 @@
 //! What comes next: the one durable step that an observation and an intent call for.
 
-use super::classify::{Marked, Sources, refuse_recordless, refuse_records};
+use super::classify::{ATTEMPT_OF_A_SEAL, Marked, Sources, refuse_recordless, refuse_records};
 use super::{
     AtRetired, Attempt, ClaimSeen, Contradiction, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify,
+    RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify, classify_with_target,
 };
 use std::collections::BTreeSet;
 
@@ -52,6 +52,8 @@ pub struct Session {
     pub prepared: bool,
     /// The sources whose tombstone failed; they are tried again by the next session.
     pub failed: BTreeSet<usize>,
+    /// The steps that failed and that no invariant leans on; they are tried again by the next session.
+    pub skipped: BTreeSet<Step>,
 }
 
 /// One durable step. It is done when it returns, or it may not have happened at all.
@@ -59,7 +61,7 @@ pub struct Session {
 #[non_exhaustive]
 pub enum Step {
     /// Make durable what was found: markers and their folders, the claim file, and, if asked, the
-    /// target's record or its absence.
+    /// target's record or its absence. Where that is not asked, nothing leans on the claim file either.
     Confirm {
         /// Whether the target too.
         record: bool,
@@ -121,6 +123,37 @@ pub enum Step {
     Done(State),
 }
 
+impl Step {
+    /// Whether the rest goes on without it where it fails: no invariant leans on it.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        match self {
+            // The second lock is only a second one. A claim that is left says nothing where no source
+            // has a marker, and the next migration writes its own over it.
+            Self::HoldVersion(_) | Self::Unclaim => true,
+            // A store whose second lock stays set does not open.
+            Self::ReleaseVersion(_)
+            | Self::Confirm { .. }
+            | Self::Claim(_)
+            | Self::Seal { .. }
+            | Self::Mark { .. }
+            | Self::PutBack { .. }
+            | Self::Unseal(_)
+            | Self::DeleteRetired(_)
+            | Self::Tidy(_)
+            | Self::BeginCopy(_)
+            | Self::Copy
+            | Self::Verify
+            | Self::Prepare
+            | Self::Commit
+            | Self::GoLive
+            | Self::DropRecord
+            | Self::GiveUp
+            | Self::Done(_) => false,
+        }
+    }
+}
+
 /// The intent does not fit the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -180,15 +213,33 @@ pub fn next(seen: &Observation, intent: Intent, session: &Session) -> Result<Ste
     if intent == Intent::Discard {
         return discard(seen, session);
     }
-    let state = classify(seen).map_err(NotAllowed::Contradiction)?;
     let view = View::new(seen, session)?;
+    let classified = match intent {
+        Intent::Abort | Intent::AbortCommitted if view.has_opened_all() => {
+            return Ok(Step::Done(State::Fresh));
+        }
+        // What was only sealed needs nothing of the target on its way back.
+        Intent::Abort | Intent::AbortCommitted => classify(seen),
+        Intent::UseKv
+        | Intent::Begin(_)
+        | Intent::Prepare
+        | Intent::Copy
+        | Intent::Finish
+        | Intent::UseSql
+        | Intent::Rerun
+        | Intent::RestoreKv
+        | Intent::Reclaim
+        | Intent::ReplaceTarget
+        | Intent::Discard => classify_with_target(seen),
+    };
+    let state = classified.map_err(NotAllowed::Contradiction)?;
     let not_allowed = Err(NotAllowed::State(state));
     match (state, intent) {
         (
             State::Fresh,
             Intent::UseKv | Intent::Abort | Intent::AbortCommitted | Intent::RestoreKv,
         ) => Ok(view.go_fresh()),
-        (State::Fresh, Intent::Begin(id)) => Ok(view.begin(Run { id, attempt: 1 })),
+        (State::Fresh, Intent::Begin(id)) => Ok(view.begin(Run { id, attempt: ATTEMPT_OF_A_SEAL })),
         (State::Migrating { .. }, Intent::Begin(_)) => match (view.sources.id(), view.record) {
             (Some(id), None) => Ok(view.begin(Run { id, attempt: view.attempt_max() })),
             (_, Some(_)) | (None, None) => Ok(Step::Done(state)),
@@ -320,8 +371,14 @@ impl<'a> View<'a> {
     fn go_fresh(&self) -> Step {
         self.confirm()
             .or_else(|| self.tidy())
-            .or_else(|| matches!(self.seen.claim, ClaimSeen::Id(_)).then_some(Step::Unclaim))
+            .or_else(|| self.unclaim())
             .unwrap_or(Step::Done(State::Fresh))
+    }
+
+    fn unclaim(&self) -> Option<Step> {
+        let is_left = matches!(self.seen.claim, ClaimSeen::Id(_))
+            && !self.session.skipped.contains(&Step::Unclaim);
+        is_left.then_some(Step::Unclaim)
     }
 
     fn tidy(&self) -> Option<Step> {
@@ -425,6 +482,7 @@ impl<'a> View<'a> {
         let lifted = |m: &&Marked| {
             matches!(m.marker.stage, Stage::Tombstone | Stage::Final)
                 && m.retired == Some(VersionFile::Native)
+                && !self.session.skipped.contains(&Step::HoldVersion(m.source))
         };
         self.sources.marked.iter().find(lifted).map(|m| Step::HoldVersion(m.source))
     }
@@ -462,7 +520,22 @@ impl<'a> View<'a> {
             .unwrap_or(Step::Done(State::Tombstoned)))
     }
 
+    /// Whether no source has a marker, and it can't be known what the target holds: an abort that needed
+    /// nothing of it has come to its end. What it left beside them is removed once the target is seen.
+    fn has_opened_all(&self) -> bool {
+        let is_unknown = match self.seen.target {
+            TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => true,
+            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_) => false,
+        };
+        is_unknown && self.sources.marked.is_empty() && self.sources.gone.is_empty()
+    }
+
     fn abort(&self) -> Result<Step, NotAllowed> {
+        if self.record.is_none() && self.sources.are_as_sealed() {
+            // I-4: no record was ever begun, so that the way back needs less than the way there.
+            let confirm = (!self.session.confirmed).then_some(Step::Confirm { record: false });
+            return Ok(confirm.or_else(|| self.unseal()).unwrap_or(Step::Done(State::Fresh)));
+        }
         if let Some(step) = self.confirm() {
             return Ok(step);
         }
@@ -567,7 +640,7 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
         | TargetSeen::MainFileGone => seen.target,
     };
     let replaced = Observation { target, elsewhere: Vec::new(), claim, ..seen.clone() };
-    let state = classify(&replaced).map_err(NotAllowed::Contradiction)?;
+    let state = classify_with_target(&replaced).map_err(NotAllowed::Contradiction)?;
     let view = View::new(seen, session)?;
     if view.record.is_some() {
         return Err(NotAllowed::State(state));
@@ -581,7 +654,7 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
     if let Some(step) = view.confirm().or_else(|| view.claim(id)) {
         return Ok(step);
     }
-    let settled = session.fresh.is_none() && classify(seen).is_ok();
+    let settled = session.fresh.is_none() && classify_with_target(seen).is_ok();
     let given_up = |stage| if stage == Stage::Final { Stage::Tombstone } else { stage };
     match view.raise(given_up)? {
         Some(step) if !settled => Ok(step),
@@ -592,7 +665,7 @@ fn replace_target(seen: &Observation, session: &Session) -> Result<Step, NotAllo
 /// Removes an unfinished copy from the target, once an operator has said so, where the markers say
 /// that it is not theirs. Its tables were never out of their fence, and nothing but them goes.
 fn discard(seen: &Observation, session: &Session) -> Result<Step, NotAllowed> {
-    let contradiction = match classify(seen) {
+    let contradiction = match classify_with_target(seen) {
         Ok(state) => return Ok(Step::Done(state)),
         Err(contradiction) => contradiction,
     };

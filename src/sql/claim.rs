@@ -68,11 +68,13 @@ impl ClaimFile {
 
     /// What it says of `plan`; and, where it can't be read, why.
     pub(crate) fn look(&self, plan: &str) -> Result<(ClaimSeen, Option<String>), Cause> {
-        Ok(match self.read()? {
-            Ok(claim) => {
+        Ok(match self.read() {
+            Ok(Ok(claim)) => {
                 (claim.plans.get(plan).map_or(ClaimSeen::None, |id| ClaimSeen::Id(*id)), None)
             }
-            Err(reason) => (ClaimSeen::Unreadable, Some(reason)),
+            Ok(Err(reason)) => (ClaimSeen::Unreadable, Some(reason)),
+            Err(cause @ Cause::Io { .. }) => (ClaimSeen::Unreadable, Some(cause.to_string())),
+            Err(cause) => return Err(cause),
         })
     }
 

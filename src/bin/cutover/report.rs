@@ -3,8 +3,8 @@
 use crate::exit::{CHANGED_SINCE, CONTRADICTION, INTERRUPTED, REFUSED, Stop, VERIFICATION};
 use crate::progress::Shown;
 use cutover::{
-    Compared, Freed, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status,
-    Verified, VerifiedKeyspace,
+    Compared, Freed, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, Skipped, SourceStatus,
+    Status, Verified, VerifiedKeyspace,
 };
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
@@ -298,8 +298,33 @@ pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
         say_json(&preview)?;
     } else {
         tell_preview(&preview);
+        if preview.state == "Fresh" {
+            say(
+                "  not looked at: whether each pair fits its table; `cutover plan --full` tries them all",
+            );
+        }
     }
     if preview.refused.is_empty() { Ok(()) } else { Err(would_refuse(&preview)) }
+}
+
+/// Warns of what failed, and was gone on without.
+pub(crate) fn skipped(skipped: &[Skipped]) {
+    for skipped in skipped {
+        complain(&format!("warning: {skipped}"));
+    }
+}
+
+/// Warns of retired stores without their second lock.
+pub(crate) fn second_locks(plan: &Plan) -> Result<(), Stop> {
+    for source in cutover::status(plan)?.sources {
+        if let (Some(retired), false) = (&source.retired, source.second_lock) {
+            complain(&format!(
+                "warning: the second lock of source '{}' is not set: its version file in {retired} could not be changed; a store that is moved back from there opens. Make the file changeable, and run migrate again",
+                source.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// How the command ends where a migration would be refused.

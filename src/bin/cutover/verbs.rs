@@ -29,7 +29,10 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
             approve("the commit point has passed: the tombstones are set now", yes)?;
             Ok(finish(handle, &mut Shown::new())?)
         }
-        Found::Tombstoned(handle) => Ok(settle(handle)?),
+        Found::Tombstoned(handle) => {
+            settle(handle)?;
+            report::second_locks(plan)
+        }
         Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
 }
@@ -73,7 +76,9 @@ pub(crate) fn run(migrating: Handle<Migrating>, shown: &mut Shown) -> Result<(),
 }
 
 pub(crate) fn finish(committed: Handle<Committed>, shown: &mut Shown) -> Result<(), Error> {
-    settle(committed.finish_observed(shown)?).map_err(Error::part_way)
+    let tombstoned = committed.finish_observed(shown)?;
+    report::skipped(tombstoned.skipped());
+    settle(tombstoned).map_err(Error::part_way)
 }
 
 /// Final tombstones, and the journal mode that the plan asks for.
@@ -174,6 +179,10 @@ const fn name_of(found: &Found) -> &'static str {
 }
 
 fn aborted(aborted: &Aborted) {
+    report::skipped(match aborted {
+        Aborted::Fresh(handle) => handle.skipped(),
+        Aborted::RerunAllowed(handle) => handle.skipped(),
+    });
     say(match aborted {
         Aborted::Fresh(_) => "done: every store is where it was, and can be written again",
         Aborted::RerunAllowed(_) => {
@@ -234,7 +243,8 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
                 &format!("this gives every store back as it was sealed. {}", writes_lost(&handle)?),
                 said.yes,
             )?;
-            handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?;
+            let handle = handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?;
+            report::skipped(handle.skipped());
             say("done: every store is where it was, and can be written again");
             Ok(())
         }
@@ -263,6 +273,7 @@ pub(crate) fn reclaim(plan: &Plan, yes: bool) -> Result<(), Stop> {
                 yes,
             )?;
             let handle = handle.reclaim(ticket::Reclaim::losing_the_way_back())?;
+            report::skipped(handle.skipped());
             report::freed(handle.freed());
             let bytes: u64 = handle.freed().iter().map(|freed| freed.bytes).sum();
             say(&format!("done: {bytes} bytes are freed"));

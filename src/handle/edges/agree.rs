@@ -4,7 +4,7 @@ use super::without_or_with_another_ticket::TICKETS;
 use super::{ROWS, Row};
 use crate::protocol::closure::INTENTS;
 use crate::protocol::matrix::{ID, every_observation};
-use crate::protocol::{Intent, NotAllowed, Session, State, Step, classify, next};
+use crate::protocol::{Intent, NotAllowed, Session, State, Step, classify_with_target, next};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -164,7 +164,7 @@ fn answers() -> BTreeMap<(State, String), Answers> {
     let confirmed = Session { confirmed: true, ..Session::default() };
     for count in [1, 2] {
         every_observation(count, &mut |seen| {
-            let Ok(state) = classify(seen) else { return };
+            let Ok(state) = classify_with_target(seen) else { return };
             for intent in INTENTS {
                 let counted = all.entry((state, name(intent))).or_default();
                 match next(seen, intent, &confirmed) {
