@@ -534,7 +534,10 @@ impl Watch {
         if self.done.is_none() {
             return;
         }
+        // What a store has of its own goes with it, whoever wrote it.
+        let is_freed = self.fact.starts_with("<store>") && self.step.starts_with("DeleteRetired");
         if !self.has_looked
+            && !is_freed
             && let Some(left) = &self.left
         {
             let found = self.print();
@@ -675,7 +678,7 @@ fn run(
     let mut wrong = std::mem::take(&mut watch.wrong);
     wrong.extend([&first, &then].into_iter().filter_map(|ended| told(ended.as_ref().err()?)));
     let end = if then.is_ok() { Some(story.end) } else { None };
-    wrong.extend(is_touched(&watch));
+    wrong.extend(is_touched(&watch, story.act == "reclaim"));
     wrong.extend(is_lost(place, &watch, &stores, story.act == "reclaim"));
     wrong.extend(end.and_then(|end| is_not(place, &watch, end)));
     if wrong.is_empty() { Ok(Ended::So(first.is_ok(), then.is_ok())) } else { Err(wrong) }
@@ -719,10 +722,11 @@ fn is_lost(
 }
 
 /// I-8: what he put there is gone, or is not what he put there.
-fn is_touched(watch: &Watch) -> Option<String> {
+fn is_touched(watch: &Watch, reclaims: bool) -> Option<String> {
     let is_theirs =
         |target: &Path| rows(target, "SELECT x FROM theirs").is_some_and(|rows| rows.len() == 1);
     let stands = match watch.deed {
+        Deed::File if watch.fact == "<store>/version" && reclaims => true,
         // The second lock keeps the bytes that it finds.
         Deed::File if watch.fact == "<store>/version" => {
             ["a", "a.retired"].into_iter().any(|store| {

@@ -182,6 +182,35 @@ fn i2_a_copy_that_stops_behind_every_single_pair_goes_on_with_the_very_next_key(
     }
 }
 
+/// The instants of the first step whose name begins so, but for its own.
+fn of_step(instants: &[String], step: &str) -> Vec<String> {
+    let steps = |name: &String| name.starts_with(|first: char| first.is_ascii_uppercase());
+    let behind = instants.iter().skip_while(|name| !name.starts_with(step)).skip(1);
+    behind.take_while(|name| !steps(name)).cloned().collect()
+}
+
+/// After a kill the page cache shows what a power cut would take back.
+#[test]
+fn i1_what_a_start_finds_is_synced_before_it_is_acted_upon() {
+    let root = folder();
+    let plan = plan(root.path());
+    fault::arm(None);
+    drop(begun(&plan).run(&mut StopAfter(2)).expect_err("it was cancelled"));
+    // The folders above all of it are in the first claim.
+    let claim = of_step(&fault::instants(), "Claim");
+    assert_eq!(claim.first().map(String::as_str), Some("folder synced"), "{claim:?}");
+    fault::arm(None);
+    drop(begun(&plan).abort().expect("aborts"));
+    let instants = fault::instants();
+    fault::arm(None);
+    let store = ["file synced", "folder synced", "folder synced"];
+    let (missing, claim) = (["file synced", "folder synced"], ["file synced", "folder synced"]);
+    let target = ["before a commit", "after a commit", "folder synced"];
+    let expected = [&store[..], &store, &missing, &claim, &target].concat();
+    assert_eq!(of_step(&instants, "Confirm { record: true }"), expected, "{instants:?}");
+    assert_eq!(of_step(&instants, "Unclaim"), ["removed", "folder synced"]);
+}
+
 /// Another cutover that begins too may hold names that this one takes for left over.
 #[test]
 fn a_beginning_that_has_only_tidied_up_is_refused_and_has_not_stopped_part_way() {

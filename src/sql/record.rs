@@ -166,3 +166,73 @@ pub(super) fn remove(connection: &Connection, path: &Path, record: &Record) -> R
 fn one(rows: usize, path: &Path) -> Result<(), Cause> {
     if rows == 1 { Ok(()) } else { Err(Cause::RecordChanged(path.to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{MigrationId, Run};
+
+    fn record(plan: &str) -> Record {
+        let run = Run { id: MigrationId(7), attempt: 3 };
+        let time = "2026-01-01T00:00:00Z".to_owned();
+        Record::new(plan, run, Vec::new(), Vec::new(), Vec::new(), "delete".to_owned(), time)
+    }
+
+    /// A record of each of two plans.
+    fn two() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        for plan in ["p", "q"] {
+            insert(&connection, Path::new("/t"), &record(plan)).unwrap();
+        }
+        connection
+    }
+
+    #[test]
+    fn each_plan_has_a_record_of_its_own_and_the_table_goes_with_the_last() {
+        let connection = two();
+        assert_eq!(plans(&connection).unwrap(), ["p", "q"]);
+        assert_eq!(read(&connection, "q").unwrap(), Row::Record(Box::new(record("q"))));
+        assert_eq!(read(&connection, "r").unwrap(), Row::None);
+        for (plan, left) in [("p", vec!["q"]), ("q", vec![])] {
+            remove(&connection, Path::new("/t"), &record(plan)).unwrap();
+            assert_eq!(plans(&connection).unwrap(), left);
+            assert_eq!(table(&connection).unwrap().is_none(), left.is_empty());
+        }
+    }
+
+    #[test]
+    fn i6_a_record_that_its_columns_or_its_table_contradict_is_unreadable() {
+        let other = record("q").encode().unwrap();
+        for change in [
+            "UPDATE cutover_record SET id = '00000000000000000000000000000008'",
+            "UPDATE cutover_record SET attempt = 4",
+            "UPDATE cutover_record SET stage = 'committed'",
+            &format!("UPDATE cutover_record SET body = '{other}'"),
+            "UPDATE cutover_record SET body = ''",
+            "ALTER TABLE cutover_record ADD COLUMN more TEXT",
+        ] {
+            let connection = two();
+            connection.execute_batch(change).unwrap();
+            assert!(matches!(read(&connection, "p").unwrap(), Row::Unreadable(_)), "{change}");
+        }
+    }
+
+    #[test]
+    fn i6_a_record_is_replaced_or_removed_only_where_it_is_what_was_found() {
+        for change in [
+            "UPDATE cutover_record SET id = '00000000000000000000000000000008'",
+            "UPDATE cutover_record SET attempt = 4",
+            "UPDATE cutover_record SET stage = 'committed'",
+            "UPDATE cutover_record SET body = body || ' '",
+            "DELETE FROM cutover_record",
+        ] {
+            let connection = two();
+            connection.execute_batch(change).unwrap();
+            let (path, found) = (Path::new("/t"), record("p"));
+            let replaced = replace(&connection, path, &found, &found);
+            assert!(matches!(replaced, Err(Cause::RecordChanged(_))), "{change}");
+            let removed = remove(&connection, path, &found);
+            assert!(matches!(removed, Err(Cause::RecordChanged(_))), "{change}");
+        }
+    }
+}
