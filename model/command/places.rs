@@ -237,7 +237,7 @@ fn i4_what_was_only_sealed_comes_back_for_a_user_who_may_not_look_at_the_target(
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     placed.run_by = user.map(ToOwned::to_owned).to_vec();
     placed.command = command;
-    placed.only_goes_back("Permission denied");
+    placed.only_goes_back("who may not use it");
     shell(&["chown", "-R", "65534:65534", utf8(placed.folder())]);
     placed.migrates();
 }
@@ -371,7 +371,7 @@ fn a_target_that_is_another_user_s_is_refused_before_anything_is_sealed() {
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     placed.run_by = user.map(ToOwned::to_owned).to_vec();
     placed.command = command;
-    placed.is_refused(&["readonly database", "run this as the user who owns it"]);
+    placed.is_refused(&["belongs to user 0 (root) with mode 644", "run it as user 0 (root)"]);
     shell(&["chown", "65534:65534", utf8(&placed.target)]);
     placed.migrates();
 }
