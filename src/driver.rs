@@ -97,7 +97,7 @@ impl Driver {
         let mut out_of_reach: Option<Cause> = None;
         for _ in 0..STEPS_MAX {
             let (without_claim, locked) = match self.places.claim.lock() {
-                Err(cause @ Cause::Io { .. }) if aborts => (Some(cause), Ok(())),
+                Err(cause) if aborts && cause.is_of_the_system() => (Some(cause), Ok(())),
                 locked => (None, locked),
             };
             let known = out_of_reach.as_ref().map(copy_of);

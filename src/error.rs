@@ -600,6 +600,11 @@ impl Cause {
         let io = Self::io(what, path);
         move |errno| io(errno.into())
     }
+
+    /// Whether the system refused something: what is there is not known.
+    pub(crate) const fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Denied { .. })
+    }
 }
 
 /// What somebody's own code says, as a part of a message, which is one line.

@@ -72,7 +72,9 @@ impl Places {
         match self.claim.lock() {
             // What needs it asks for it again, step by step; and the sources' own locks keep two that
             // work on this plan apart.
-            Err(Cause::Io { .. }) if self.own.iter().any(Option::is_some) => Ok(()),
+            Err(cause) if cause.is_of_the_system() && self.own.iter().any(Option::is_some) => {
+                Ok(())
+            }
             locked => locked,
         }
     }

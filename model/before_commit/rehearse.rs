@@ -603,7 +603,9 @@ fn the_command_rehearses_with_plan_full() {
     assert_eq!(found["rehearsal"], serde_json::Value::Null);
     let reason = found["refused"][0].as_str().expect("a reason");
     assert!(reason.contains("move it away and run this again"), "{reason}");
-    assert!(text(&daemon.ends("plan", &["--full"], 3).stdout).contains("was not made by a rehearsal"));
+    assert!(
+        text(&daemon.ends("plan", &["--full"], 3).stdout).contains("was not made by a rehearsal")
+    );
     daemon.is_whole_in_kv();
     let begun = command::Daemon::left_at("Migrating");
     assert!(text(&begun.ends("plan", &["--full"], 3).stdout).contains("before it begins"));

@@ -73,7 +73,9 @@ impl ClaimFile {
                 (claim.plans.get(plan).map_or(ClaimSeen::None, |id| ClaimSeen::Id(*id)), None)
             }
             Ok(Err(reason)) => (ClaimSeen::Unreadable, Some(reason)),
-            Err(cause @ Cause::Io { .. }) => (ClaimSeen::Unreadable, Some(cause.to_string())),
+            Err(cause) if cause.is_of_the_system() => {
+                (ClaimSeen::Unreadable, Some(cause.to_string()))
+            }
             Err(cause) => return Err(cause),
         })
     }

@@ -53,7 +53,9 @@ impl Target {
     pub(crate) fn new(path: &Path) -> Result<Self, Cause> {
         let path = match disk::resolve(path) {
             // Its volume may not be mounted, or can't be read: a look finds that out.
-            Err(Cause::Io { .. }) => std::path::absolute(path).map_err(Cause::io("find", path))?,
+            Err(cause) if cause.is_of_the_system() => {
+                std::path::absolute(path).map_err(Cause::io("find", path))?
+            }
             resolved => resolved?,
         };
         if path.to_str().is_none() {
