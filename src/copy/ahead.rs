@@ -108,6 +108,9 @@ pub(super) fn count(
 ) {
     let is_stopped = || stopped.load(Ordering::Relaxed);
     for rest in rests {
+        if is_stopped() {
+            return;
+        }
         let counted =
             rest.store.map_or(Ok(Some(0)), |store| store.count(rest.keyspace, &is_stopped));
         let Some(counted) = counted.transpose() else { return };

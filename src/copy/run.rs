@@ -12,9 +12,12 @@ use crate::sql::{Copying, StepError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// While the count of a keyspace is waited for, the observer is asked this often whether to stop.
+const CANCEL_ASKED: Duration = Duration::from_millis(100);
 
 /// A refused pair is named by this many bytes of its key.
 const KEY_BYTES_SHOWN: usize = 32;
@@ -139,7 +142,14 @@ pub(crate) fn copy(
                             Stopped::Chunk if !keyspace.done => Ok(ControlFlow::Break(())),
                             Stopped::Chunk | Stopped::Keyspace => {
                                 // Who counts ends early where it panics, which ends this thread, too.
-                                let counted = counted.recv().unwrap_or(Err(Cause::Cancelled))?;
+                                let counted = loop {
+                                    match counted.recv_timeout(CANCEL_ASKED) {
+                                        Ok(counted) => break counted?,
+                                        Err(RecvTimeoutError::Timeout) if !observer.cancelled() => {
+                                        }
+                                        Err(_) => return Err(Cause::Cancelled),
+                                    }
+                                };
                                 if keyspace.pairs != counted {
                                     miscounted = Some((job, counted, keyspace.pairs));
                                     // Nothing of this chunk stays.
