@@ -302,6 +302,31 @@ fn i6_a_chunk_is_not_written_beside_a_record_that_has_changed_since_the_last() {
     }
 }
 
+/// What an abort was killed over is removed by its record alone: another file of that name stays.
+#[test]
+fn i8_what_stands_where_an_abort_moves_its_database_is_removed_by_its_record_alone() {
+    let root = folder();
+    let plan = plan(root.path());
+    drop(begun(&plan).prepare(&mut ()).expect("prepares"));
+    let target = root.path().join("t.sqlite");
+    let id: String = rusqlite::Connection::open(&target)
+        .and_then(|sql| sql.query_row("SELECT id FROM cutover_record", [], |row| row.get(0)))
+        .expect("an id");
+    let given_up = root.path().join(format!("t.sqlite.cutover~{id}"));
+    let abort = || match crate::open(&plan).expect("it opens") {
+        Found::Migrating(handle) => handle.abort().map(drop).map_err(|failed| failed.error),
+        other => panic!("{other:?}"),
+    };
+    fs::write(&given_up, THEIRS).expect("writes");
+    let refused = abort().expect_err("something stands there").to_string();
+    assert!(refused.contains(&format!("cutover~{id}")), "{refused}");
+    assert_eq!(fs::read(&given_up).expect("theirs"), THEIRS);
+    // As a kill between the rename and the deletion leaves it.
+    fs::rename(&target, &given_up).expect("renames");
+    abort().expect("aborts");
+    assert!(!given_up.exists() && !target.exists());
+}
+
 /// Another database is put in the place of the one that an abort has found to be the migration's own.
 #[test]
 fn i8_a_database_that_was_swapped_under_an_abort_is_not_deleted() {

@@ -1,5 +1,6 @@
 //! The claim file beside the target, and the lock on it.
 
+use super::target::{GIVEN_UP, is_given_up};
 use crate::disk;
 use crate::error::Cause;
 use crate::kv::{FileLock, held_by, holder_of};
@@ -127,6 +128,10 @@ impl ClaimFile {
         })?;
         // Another one's temporary file is not locked at its very beginning.
         let _alone = FileLock::wait(disk::parent(&self.path))?;
+        // One that came meanwhile is another's, who may be making a database of a name like ours.
+        if self.lock.is_none() && disk::metadata(&self.path)?.is_some() {
+            return Err(Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) });
+        }
         self.remove_left_over()?;
         let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
@@ -165,13 +170,15 @@ impl ClaimFile {
     /// has the claim's lock knows that nobody makes a database of such a name.
     fn remove_left_over(&self) -> Result<(), Cause> {
         let folder = disk::parent(&self.path);
-        let start = disk::with_suffix(&self.path, "-").into_os_string();
         for entry in fs::read_dir(folder).map_err(Cause::io("list", folder))? {
             let path = entry.map_err(Cause::io("list", folder))?.path();
-            let ours =
-                path.as_os_str().as_bytes().strip_prefix(start.as_bytes()).is_some_and(|id| {
-                    std::str::from_utf8(id).is_ok_and(|id| hex_u128(id).is_some())
-                });
+            let end = path.as_os_str().as_bytes().strip_prefix(self.path.as_os_str().as_bytes());
+            let end = end.and_then(|end| std::str::from_utf8(end).ok()).unwrap_or_default();
+            let ours = match (end.strip_prefix('-'), end.strip_prefix(GIVEN_UP)) {
+                (Some(id), _) => hex_u128(id).is_some(),
+                (None, Some(id)) => hex_u128(id).is_some() && is_given_up(&path, id),
+                (None, None) => false,
+            };
             let found = disk::metadata(&path)?.filter(|found| ours && found.is_file());
             let Some(found) = found else { continue };
             // Killed before it belonged to this user, who may not open it: ours are empty then.

@@ -45,6 +45,22 @@ pub(crate) enum Access {
     LookOnly,
 }
 
+/// What stands before the id in the name that a database has just before an abort deletes it. It is no
+/// longer than the name that the database had before it was the target, which preflight has tried.
+pub(super) const GIVEN_UP: char = '~';
+
+/// Whether the file at `path` is a database that the migration `id` was about to delete: it has that
+/// migration's record, and nobody has given it another.
+pub(super) fn is_given_up(path: &Path, id: &str) -> bool {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY
+        | rusqlite::OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let count = "SELECT count(*) = 1 AND min(id) = ?1 FROM cutover_record";
+    Connection::open_with_flags(path, flags)
+        .and_then(|connection| connection.query_row(count, [id], |row| row.get(0)))
+        .unwrap_or(false)
+}
+
 /// Why a table of our own can't be made.
 pub(super) const NOT_OURS: &str = "it is there already, and this migration did not make it";
 
@@ -338,11 +354,16 @@ impl Target {
         Ok(())
     }
 
-    /// Where this migration's database waits for its name, and where it goes before it is deleted. The
-    /// claim's temporary file has that name too, at other times; see
-    /// [`ClaimFile::remove_left_over`](super::ClaimFile::remove_left_over).
+    /// Where this migration's database waits for its name. The claim's temporary file has that name too,
+    /// at other times; see [`ClaimFile::remove_left_over`](super::ClaimFile::remove_left_over).
     pub(super) fn unnamed(&self, id: MigrationId) -> PathBuf {
         disk::with_suffix(&self.path, &format!("{CLAIM_SUFFIX}-{id}"))
+    }
+
+    /// Where this migration's database goes before it is deleted. What another program has put in its
+    /// place goes there too, for an instant, so that a start removes it by its record alone.
+    fn given_up(&self, id: MigrationId) -> PathBuf {
+        disk::with_suffix(&self.path, &format!("{CLAIM_SUFFIX}{GIVEN_UP}{id}"))
     }
 
     /// Removes the file, which `run` made and which is the one that `stood` there when the connection
@@ -363,6 +384,13 @@ impl Target {
             return Ok(false);
         }
         connection.execute_batch("BEGIN EXCLUSIVE").map_err(&failed)?;
+        // Another connection may have changed it: in WAL, EXCLUSIVE keeps no reader out.
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(&failed)?;
+        if mode != "delete" {
+            connection.execute_batch("ROLLBACK").map_err(&failed)?;
+            return Ok(false);
+        }
         let record = self.record(connection, plan)?;
         if record.run() != run || record.stage == RecordStage::Live {
             return Err(Cause::RecordChanged(self.path.clone()).into());
@@ -380,17 +408,21 @@ impl Target {
             disk::remove_file(&journal)?;
             disk::sync_folder(self.folder())?;
         }
-        let unnamed = self.unnamed(run.id);
-        disk::remove_file(&unnamed)?;
-        disk::rename_new(&self.path, &unnamed).map_err(StepError::Unknown)?;
-        if disk::identity(&unnamed).map_err(StepError::Unknown)? != stood {
+        let given_up = self.given_up(run.id);
+        if is_given_up(&given_up, &run.id.to_string()) {
+            disk::remove_file(&given_up)?;
+        }
+        disk::rename_new(&self.path, &given_up).map_err(StepError::Unknown)?;
+        if disk::identity(&given_up).map_err(StepError::Unknown)? != stood {
             // I-8: somebody has put another file there.
-            disk::rename_new(&unnamed, &self.path)?;
+            if disk::rename_new(&given_up, &self.path).is_err() {
+                return Err(Cause::ChangedUnderneath(given_up).into());
+            }
             disk::sync_folder(self.folder())?;
             return Err(Cause::ChangedUnderneath(self.path.clone()).into());
         }
         disk::sync_folder(self.folder())
-            .and_then(|()| disk::remove_file(&unnamed))
+            .and_then(|()| disk::remove_file(&given_up))
             .and_then(|()| disk::sync_folder(self.folder()))
             .map_err(StepError::Unknown)?;
         Ok(true)
