@@ -70,11 +70,11 @@ impl Batch {
 
 /// Reads each of `rests` to its end into `queue`, in chunks of `chunk_bytes`, until the queue is
 /// closed; a keyspace's end counts `keyspace_bytes`. What fails is the last thing in the queue.
-pub(super) fn read(rests: Vec<Rest<'_>>, chunk_bytes: usize, keyspace_bytes: usize, queue: &Queue) {
+pub(super) fn read(rests: &[Rest<'_>], chunk_bytes: usize, keyspace_bytes: usize, queue: &Queue) {
     let _end = queue.closed_when_dropped();
     let mut chunk = Chunk { bytes: 0, bytes_max: chunk_bytes };
     for rest in rests {
-        if let Err(cause) = read_keyspace(&rest, &mut chunk, keyspace_bytes, queue) {
+        if let Err(cause) = read_keyspace(rest, &mut chunk, keyspace_bytes, queue) {
             queue.push(Err(cause));
             return;
         }

@@ -90,18 +90,17 @@ pub(crate) fn copy(
     let queue = Queue::default();
     let (counts, counted) = mpsc::channel();
     let stopped = AtomicBool::new(false);
+    let rests = rests(&copying, jobs, &groups);
     thread::scope(|scope| {
         // However this ends, the reader does too, and who counts.
         let _ends = (queue.closed_when_dropped(), StoppedWhenDropped(&stopped));
-        let to_count = rests(&copying, jobs, &groups);
-        let rests = rests(&copying, jobs, &groups);
-        let (queue, stopped) = (&queue, &stopped);
+        let (queue, rests, stopped) = (&queue, &rests, &stopped);
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         named("cutover reads")
             .spawn_scoped(scope, move || ahead::read(rests, chunk_bytes, KEYSPACE_BYTES, queue))
             .and_then(|_| {
                 named("cutover counts")
-                    .spawn_scoped(scope, move || ahead::count(&to_count, &counts, stopped))
+                    .spawn_scoped(scope, move || ahead::count(rests, &counts, stopped))
             })
             .map_err(Cause::io("start a thread that reads for", copying.path()))?;
         for group in groups {

@@ -1,5 +1,5 @@
-//! The one walk through all that is below a folder: whoever looks at it, makes it durable or deletes
-//! from it is a visitor of this. Every folder is entered by its descriptor, and no link is followed.
+//! The one walk through all that is below a folder: what looks at it, makes it durable or deletes from
+//! it is a visitor of this. Every folder is entered by its descriptor, and no link is followed.
 
 use super::Folder;
 use crate::error::Cause;

@@ -89,8 +89,9 @@ impl Site {
         disk::sync_folder(self.folder())
     }
 
-    /// Gives the source, at whose path the marker `found` stands, its path back; durable when it returns. When it fails, the marker stands
-    /// at the path, or only a marker left over at the retired name.
+    /// Gives the source, at whose path the marker `found` stands, its path back; durable when it
+    /// returns. When it fails, the marker stands at the path, or only a marker left over at the retired
+    /// name.
     pub(crate) fn unseal(&self, found: &Marker, own: Option<&FileLock>) -> Result<(), Cause> {
         let changed = || Cause::ChangedUnderneath(self.path.clone());
         expect(&self.path, found)?;

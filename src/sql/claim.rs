@@ -129,13 +129,13 @@ impl ClaimFile {
         // Another one's temporary file is not locked at its very beginning.
         let _alone = FileLock::wait(disk::parent(&self.path))?;
         // One that came meanwhile is another's, who may be making a database of a name like ours.
-        if self.lock.is_none() && disk::metadata(&self.path)?.is_some() {
+        let replaced = disk::metadata(&self.path)?;
+        if self.lock.is_none() && replaced.is_some() {
             return Err(Cause::Locked { path: self.path.clone(), holder: holder_of(&self.path) });
         }
         self.remove_left_over()?;
         let temporary = disk::with_suffix(&self.path, &format!("-{id}"));
         disk::remove_file(&temporary)?;
-        let replaced = disk::metadata(&self.path)?;
         let replaced = replaced.and_then(|found| Owner::of_file(&self.path, &found).if_given());
         let file =
             disk::create(&temporary, &text, replaced.as_ref().or(owner)).inspect_err(|_| {
