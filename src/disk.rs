@@ -612,4 +612,105 @@ mod tests {
         std::os::unix::fs::symlink("eve/store", at("roots")).unwrap();
         assert_eq!(resolve(&at("roots")).unwrap(), at("eve/store"));
     }
+
+    #[test]
+    fn what_is_not_there_needs_no_sync_and_no_removal_and_what_can_t_be_looked_at_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        sync_file(&at("missing")).unwrap();
+        remove_file(&at("missing")).unwrap();
+        remove_file(&at("no/where")).unwrap();
+        assert!(metadata(&at("missing")).unwrap().is_none());
+        fs::write(at("file"), "it").unwrap();
+        // Its name has no place, which is another thing than that nothing stands there.
+        metadata(&at("file/below")).unwrap_err();
+        remove_file(&at("file/below")).unwrap_err();
+        create_folder(&at("folder"), None).unwrap();
+        assert_eq!(fs::metadata(at("folder")).unwrap().mode() & 0o7777, 0o700);
+        create_folder(&at("folder"), None).unwrap_err();
+        fs::write(at("folder/file"), "it").unwrap();
+        remove_folder(&at("folder")).unwrap_err();
+        fs::remove_file(at("folder/file")).unwrap();
+        remove_folder(&at("folder")).unwrap();
+        assert!(metadata(&at("folder")).unwrap().is_none());
+    }
+
+    /// I-8: also where another user has put it there an instant ago.
+    #[test]
+    fn i8_a_place_is_tried_where_nothing_stands_and_what_stands_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        make_empty(&at("new")).unwrap();
+        assert_eq!(fs::metadata(at("new")).unwrap().mode() & 0o7777, 0o600);
+        make_empty(&at("new")).unwrap_err();
+        fs::write(at("file"), "it").unwrap();
+        std::os::unix::fs::symlink("missing", at("link")).unwrap();
+        for name in ["file", "link"] {
+            make_empty(&at(name)).unwrap_err();
+        }
+        assert_eq!(fs::read(at("file")).unwrap(), b"it");
+        assert!(metadata(&at("missing")).unwrap().is_none());
+    }
+
+    /// A child that another thread starts must not hold them open, and a name that becomes a link or a
+    /// FIFO in the instant before it is opened is not followed, nor waited for.
+    #[test]
+    fn what_is_opened_ends_with_this_process_follows_no_link_and_waits_for_nobody() {
+        use rustix::fs::fcntl_getfl;
+        use rustix::io::{FdFlags, fcntl_getfd};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let made = create(&path.join("file"), b"it", None).unwrap();
+        let opened = open(&path.join("file")).unwrap();
+        let listed = Folder::open(&path).unwrap().readable().unwrap();
+        let of = Folder::of(&opened, &path);
+        of.unwrap_err();
+        let again = Folder::of(&listed, &path).unwrap();
+        let all = [made.as_fd(), opened.as_fd(), listed.as_fd(), again.descriptor.as_fd()];
+        for descriptor in all {
+            assert!(fcntl_getfd(descriptor).unwrap().contains(FdFlags::CLOEXEC));
+        }
+        let flags = fcntl_getfl(&opened).unwrap();
+        assert!(flags.contains(OFlags::NOFOLLOW | OFlags::NONBLOCK), "{flags:?}");
+        let flags = fcntl_getfl(&again.descriptor).unwrap();
+        assert!(flags.contains(OFlags::NOFOLLOW | OFlags::PATH), "{flags:?}");
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_named_where_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        fs::write(at("file"), "it").unwrap();
+        let refused = |name: &str| match resolve(&at(name)).unwrap_err() {
+            Cause::Io { what, path, source, .. } => (what, path, source.raw_os_error()),
+            other => panic!("{other}"),
+        };
+        let errno = |errno: Errno| Some(errno.raw_os_error());
+        let missing = errno(Errno::NOENT);
+        assert_eq!(refused("no/where"), ("find the folder", at("no"), missing));
+        let not = errno(Errno::NOTDIR);
+        assert_eq!(refused("file/below"), ("find", at("file"), not));
+        let long = "n".repeat(256);
+        assert_eq!(refused(&long), ("find", at(&long), errno(Errno::NAMETOOLONG)));
+        // As many links as the bound lets, and one more.
+        fs::create_dir(at("end")).unwrap();
+        for link in 0..=LINKS_MAX {
+            let end = if link == 0 { "end".to_owned() } else { (link - 1).to_string() };
+            std::os::unix::fs::symlink(end, at(&link.to_string())).unwrap();
+        }
+        assert_eq!(resolve(&at(&(LINKS_MAX - 1).to_string())).unwrap(), at("end"));
+        let last = LINKS_MAX.to_string();
+        assert_eq!(refused(&last), ("find", at(&last), errno(Errno::LOOP)));
+        // A link itself is no loop where it is merely not to be followed.
+        assert_eq!(open(&at("0")).unwrap_err().raw_os_error(), errno(Errno::LOOP));
+    }
+
+    #[test]
+    fn a_mount_and_the_kind_of_its_file_system_are_known() {
+        assert!(is_mount_root(Path::new("/proc")).unwrap());
+        assert!(!is_mount_root(Path::new("/proc/self")).unwrap());
+        assert_eq!(filesystem_kind(Path::new("/proc")), "proc");
+        assert_eq!(filesystem_kind(Path::new("/proc/self/fd")), "proc");
+        assert_eq!(filesystem_kind(Path::new("relative")), "unknown");
+    }
 }

@@ -329,3 +329,107 @@ pub(crate) fn unread(
     let (what, path) = ("read back the rows in", target.path.clone());
     Cause::Engine { engine: "SQLite", what, path, message, next }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Table;
+    use super::*;
+
+    /// Pairs of the part up to the split and of the other, and how the first ends; none has no end.
+    struct Numbers {
+        through: Option<u64>,
+        ends: Result<bool, MappingError>,
+        behind: Option<u64>,
+    }
+
+    /// A part without an end is stopped long before this.
+    const NOBODY_STOPS: u64 = 4_000 * VERIFY_PAIRS;
+
+    impl Mapping for Numbers {
+        fn name(&self) -> &'static str {
+            "numbers"
+        }
+
+        fn tables(&self) -> Vec<Table> {
+            Vec::new()
+        }
+
+        fn write(&self, _: &Rows<'_>, _: &[u8], _: &[u8]) -> Result<(), MappingError> {
+            Ok(())
+        }
+
+        fn read_back(
+            &self,
+            _: &Rows<'_>,
+            _: &mut crate::copy::Visit<'_>,
+        ) -> Result<(), MappingError> {
+            Ok(())
+        }
+
+        fn read_back_part(
+            &self,
+            _: &Rows<'_>,
+            part: Part<'_>,
+            visit: &mut crate::copy::Visit<'_>,
+        ) -> Result<bool, MappingError> {
+            let (pairs, ends) = match part {
+                Part::Through(_) => (self.through, self.ends.clone()),
+                Part::Behind(_) => (self.behind, Ok(true)),
+            };
+            for number in 0..pairs.unwrap_or(u64::MAX) {
+                assert!(number < NOBODY_STOPS, "nobody stopped it");
+                visit(&number.to_be_bytes(), &[])?;
+            }
+            ends
+        }
+    }
+
+    fn read(
+        numbers: &Numbers,
+        tell: &mut dyn FnMut(&Digest) -> bool,
+    ) -> Result<Option<Digest>, MappingError> {
+        let first = Connection::open_in_memory().unwrap();
+        let mut second = Connection::open_in_memory().unwrap();
+        read_parts(numbers, Split::new(b"", 0), &first, &mut second, tell)
+    }
+
+    #[test]
+    fn i2_the_part_that_takes_longer_is_read_to_its_end_and_both_are_told_of() {
+        let many = 30 * VERIFY_PAIRS;
+        for (through, behind) in [(1, many), (many, 1), (2 * VERIFY_PAIRS, 3 * VERIFY_PAIRS)] {
+            let numbers = Numbers { through: Some(through), ends: Ok(true), behind: Some(behind) };
+            let mut last = 0;
+            let found = read(&numbers, &mut |found| {
+                assert!(found.pairs >= last, "it goes back");
+                last = found.pairs;
+                false
+            });
+            let found = found.unwrap().unwrap();
+            let mut expected = Digest::default();
+            for part in [through, behind] {
+                (0..part).for_each(|number| expected.add(&number.to_be_bytes(), &[]));
+            }
+            assert_eq!(found, expected);
+            assert!(last + 2 * VERIFY_PAIRS > through + behind, "{last}");
+        }
+    }
+
+    /// Nobody waits for the rest of what is of no use any more.
+    #[test]
+    fn a_part_is_stopped_where_the_other_fails_can_t_be_read_or_is_told_to_stop() {
+        let refused = MappingError::Refused("this row".to_owned());
+        let with = |through, ends| Numbers { through, ends, behind: None };
+        let go_on = &mut |_: &Digest| false;
+        assert_eq!(read(&with(Some(3), Err(refused.clone())), go_on), Err(refused));
+        assert_eq!(read(&with(Some(0), Ok(false)), go_on), Ok(None));
+        for numbers in [with(None, Ok(true)), with(Some(3), Ok(true))] {
+            let mut asked = 0;
+            let stopped = read(&numbers, &mut |_| {
+                asked += 1;
+                true
+            });
+            assert_eq!(stopped, Err(MappingError::Cancelled));
+            assert!(asked > 0);
+        }
+    }
+}

@@ -321,4 +321,64 @@ mod tests {
         let stopped = syncing(folder.path(), |_| Err::<(), _>(Cause::Cancelled));
         assert!(matches!(stopped, Err(Cause::Cancelled)));
     }
+
+    /// Puts something else in the place of what it comes upon, before that is entered or synced.
+    struct Meanwhile<'a>(&'a Syncs, &'a dyn Fn(&Path));
+
+    impl Visitor for Meanwhile<'_> {
+        fn meet(&mut self, entry: &Entry<'_>) -> Result<bool, Cause> {
+            (self.1)(&entry.place());
+            if !entry.is_folder() {
+                self.0.file(entry)?;
+            }
+            Ok(true)
+        }
+
+        fn leave(&mut self, _: &Folder, _: Option<&Entry<'_>>) -> Result<(), Cause> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn i3_what_vanishes_under_a_walk_is_left_out_and_what_is_swapped_stops_it() {
+        let walked = |is_folder: bool, meanwhile: &dyn Fn(&Path)| {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().canonicalize().unwrap();
+            let entry = path.join("entry");
+            if is_folder {
+                fs::create_dir(&entry).unwrap();
+            } else {
+                fs::write(&entry, "it").unwrap();
+            }
+            let folder = Folder::open(&path).unwrap();
+            syncing(&path, |syncs| walk(&folder, &mut Meanwhile(syncs, meanwhile)))
+        };
+        let vanishes = |path: &Path| {
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+        };
+        let is_swapped = |path: &Path| {
+            vanishes(path);
+            std::os::unix::fs::symlink("/", path).unwrap();
+        };
+        for is_folder in [true, false] {
+            walked(is_folder, &|_| {}).unwrap();
+            walked(is_folder, &vanishes).unwrap();
+            let refused = walked(is_folder, &is_swapped).unwrap_err();
+            assert!(matches!(&refused, Cause::Io { what: "open", .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_folder_as_deep_as_the_bound_is_not_looked_into() {
+        let root = tempfile::tempdir().unwrap();
+        let deep: PathBuf = std::iter::repeat_n("d", FOLDERS_DEEP_MAX).collect();
+        fs::create_dir_all(root.path().join(deep)).unwrap();
+        let mut noted = Noted::default();
+        walk(&Folder::open(&root.path().canonicalize().unwrap()).unwrap(), &mut noted).unwrap();
+        let (last, others) = noted.0.split_at(FOLDERS_DEEP_MAX);
+        let (last, above) = last.split_last().unwrap();
+        assert!(last.ends_with("d/a folder that is too deep to look into"), "{last}");
+        assert!(above.iter().all(|noted| noted.ends_with("d/")), "{above:?}");
+        assert!(others.iter().all(|noted| noted.starts_with("left ")));
+    }
 }

@@ -343,3 +343,310 @@ impl Visitor for Deleted {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fjall::{Database, KeyspaceCreateOptions};
+    use std::fs;
+
+    #[test]
+    fn i8_a_name_is_the_engine_s_own_just_where_fjall_writes_one() {
+        let of = |path: &str| owner(&path.split('/').collect::<Vec<_>>());
+        for path in [
+            "0.jnl",
+            "17.jnl",
+            "keyspaces/0/current",
+            "keyspaces/3/tables/12",
+            "keyspaces/3/blobs/0",
+        ] {
+            assert_eq!(of(path), Owner::Lasting, "{path}");
+        }
+        for path in
+            ["lock", "version", "version.cutover", "keyspaces/3/v12", "keyspaces/3/.tmpAbC123"]
+        {
+            assert_eq!(of(path), Owner::Passing, "{path}");
+        }
+        for path in [
+            "notes",
+            ".jnl",
+            "a.jnl",
+            "+1.jnl",
+            "18446744073709551616.jnl",
+            "1.jnl.bak",
+            "backup/1.jnl",
+            "keyspaces/lock",
+            "keyspaces/x/current",
+            "keyspaces/3/old",
+            "keyspaces/3/v",
+            "keyspaces/3/vx",
+            "keyspaces/x/v1",
+            "keyspaces/3/.tmp",
+            "keyspaces/3/.tmp-1",
+            "keyspaces/x/tables/1",
+            "keyspaces/3/tables/x",
+            "keyspaces/3/other/1",
+            "keyspaces/3/tables/1/1",
+        ] {
+            assert_eq!(of(path), Owner::Foreign, "{path}");
+        }
+        let own = |path: &str| is_own_folder(&path.split('/').collect::<Vec<_>>());
+        for path in ["keyspaces", "keyspaces/3", "keyspaces/3/tables", "keyspaces/3/blobs"] {
+            assert!(own(path), "{path}");
+        }
+        for path in ["notes", "keyspaces/x", "keyspaces/x/tables", "keyspaces/3/notes", "3"] {
+            assert!(!own(path), "{path}");
+        }
+    }
+
+    /// Files and empty folders by their names, a folder's with `/` at its end. Each holds `length` bytes
+    /// of its own.
+    fn lay(names: &[(&str, usize)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, length) in names {
+            let path = root.path().join(name);
+            if name.ends_with('/') {
+                fs::create_dir_all(path).unwrap();
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, vec![b'x'; *length]).unwrap();
+            }
+        }
+        root
+    }
+
+    const LASTING: [(&str, usize); 4] = [
+        ("1.jnl", 10),
+        ("keyspaces/0/current", 20),
+        ("keyspaces/1/tables/7", 40),
+        ("keyspaces/1/current", 80),
+    ];
+    const PASSING: [(&str, usize); 6] = [
+        ("lock", 1),
+        ("version", 4),
+        ("keyspaces/0/v3", 1),
+        ("keyspaces/1/v10", 1),
+        ("keyspaces/1/v9", 1),
+        ("keyspaces/1/.tmpA", 1),
+    ];
+    const FOREIGN: [(&str, usize); 5] = [
+        ("keyspaces/1/notes/", 0),
+        ("keyspaces/1/tables/mine", 3),
+        ("keyspaces/upload/1.jnl", 3),
+        ("mine/", 0),
+        ("wallet.key", 3),
+    ];
+
+    fn everything() -> tempfile::TempDir {
+        lay(&[&LASTING[..], &PASSING, &FOREIGN].concat())
+    }
+
+    /// A file inside a folder that is not the engine's is not named once more.
+    const FOREIGN_NAMED: [&str; 5] = [
+        "keyspaces/1/notes/",
+        "keyspaces/1/tables/mine",
+        "keyspaces/upload/",
+        "mine/",
+        "wallet.key",
+    ];
+
+    fn lasting() -> BTreeMap<String, u64> {
+        LASTING.iter().map(|(name, length)| ((*name).to_owned(), *length as u64)).collect()
+    }
+
+    #[test]
+    fn i2_i8_a_look_and_a_sync_find_the_same_and_say_whose_each_file_is() {
+        let root = everything();
+        let found = tree(root.path()).unwrap();
+        let versions = [("0".to_owned(), 3), ("1".to_owned(), 10)];
+        let expected = Tree {
+            lasting: lasting(),
+            held_bytes: 150,
+            foreign: FOREIGN_NAMED.map(str::to_owned).to_vec(),
+            versions: versions.into(),
+            scattered: None,
+        };
+        assert_eq!(found, expected);
+        assert_eq!(sync(root.path()).unwrap(), expected);
+        // What is written nowhere takes no room.
+        fs::File::options()
+            .write(true)
+            .open(root.path().join("1.jnl"))
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
+        let found = tree(root.path()).unwrap();
+        assert_eq!(found.lasting.get("1.jnl"), Some(&(1 << 20)));
+        assert!((150..1 << 20).contains(&found.held_bytes), "{}", found.held_bytes);
+        // A link is named, and not entered.
+        std::os::unix::fs::symlink("1", root.path().join("keyspaces/2")).unwrap();
+        let found = tree(root.path()).unwrap();
+        assert_eq!(found.scattered, Some(("keyspaces/2".to_owned(), "a symbolic link")));
+        assert!(found.foreign.contains(&"keyspaces/2".to_owned()));
+        assert_eq!(found.lasting.len(), LASTING.len());
+        // Of two such, the first.
+        std::os::unix::fs::symlink("1", root.path().join("keyspaces/3")).unwrap();
+        assert_eq!(tree(root.path()).unwrap().scattered, found.scattered);
+    }
+
+    #[test]
+    fn i8_a_deletion_takes_the_engine_s_own_files_and_says_what_it_leaves() {
+        let root = everything();
+        let path = root.path().canonicalize().unwrap();
+        let folder = Folder::open(&path).unwrap();
+        assert!(!is_freed(&path).unwrap());
+        let deleted = delete(&folder).unwrap();
+        assert_eq!(deleted.rest, FOREIGN_NAMED);
+        assert_eq!(deleted.bytes, 159, "the passing files hold some bytes too");
+        let mut left = Vec::new();
+        list(&path, &path, &mut left);
+        assert_eq!(
+            left,
+            [
+                "keyspaces",
+                "keyspaces/1",
+                "keyspaces/1/notes",
+                "keyspaces/1/tables",
+                "keyspaces/1/tables/mine",
+                "keyspaces/upload",
+                "keyspaces/upload/1.jnl",
+                "mine",
+                "wallet.key",
+            ]
+        );
+        // There is nothing more to delete, and something is left.
+        assert!(is_freed(&path).unwrap());
+        let again = delete(&folder).unwrap();
+        assert_eq!((again.bytes, again.rest.len()), (0, FOREIGN_NAMED.len()));
+        fs::write(path.join("version"), "it").unwrap();
+        assert!(!is_freed(&path).unwrap(), "a file of the engine's is there");
+        fs::remove_file(path.join("version")).unwrap();
+        // An empty folder of the engine's own is the store's too.
+        fs::create_dir(path.join("keyspaces/5")).unwrap();
+        assert!(!is_freed(&path).unwrap());
+
+        let whole = lay(&[&LASTING[..], &PASSING].concat());
+        let path = whole.path().canonicalize().unwrap();
+        assert!(!is_freed(&path).unwrap(), "it is deleted by nobody yet");
+        assert!(delete(&Folder::open(&path).unwrap()).unwrap().rest.is_empty());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        assert!(!is_freed(&path).unwrap(), "an empty folder is left for nothing");
+    }
+
+    /// fjall leaves files unsynced, and a killed daemon leaves its last writes so. What is not the engine's
+    /// own is not opened: closing it would drop the locks that this process has on it.
+    #[cfg(feature = "__faults")]
+    #[test]
+    fn i3_a_sync_takes_every_file_of_the_engine_s_and_every_folder_and_no_other_file() {
+        let syncs = |names: &[(&str, usize)]| {
+            let root = lay(names);
+            crate::fault::arm(None);
+            sync(&root.path().canonicalize().unwrap()).unwrap();
+            crate::fault::instants().iter().filter(|name| *name == "sync begun").count()
+        };
+        assert_eq!(syncs(&[]), 1, "its own names");
+        assert_eq!(syncs(&[("1.jnl", 1)]), 2);
+        assert_eq!(syncs(&[("version", 1)]), 2);
+        assert_eq!(syncs(&[("wallet.key", 1)]), 1);
+        assert_eq!(syncs(&[("mine/", 1)]), 2);
+        let (files, folders) = (LASTING.len() + PASSING.len(), 8);
+        assert_eq!(syncs(&[&LASTING[..], &PASSING, &FOREIGN].concat()), files + folders);
+    }
+
+    fn list(root: &Path, folder: &Path, found: &mut Vec<String>) {
+        let mut entries: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            if path.is_dir() {
+                list(root, &path, found);
+            }
+        }
+    }
+
+    #[test]
+    fn i2_what_differs_from_the_sealed_files_is_named_with_its_keyspace() {
+        let root = lay(&LASTING);
+        let path = root.path().canonicalize().unwrap();
+        let journals = digest_journals(&Folder::open(&path).unwrap(), &lasting()).unwrap();
+        let sealed =
+            Inventory { folders: [("a'b".to_owned(), 1)].into(), files: lasting(), journals };
+        let found = || difference(&path, &tree(&path).unwrap(), &sealed).unwrap();
+        assert_eq!(found(), None);
+        // The same length, and something else in it.
+        fs::write(path.join("1.jnl"), "0123456789").unwrap();
+        assert_eq!(found().as_deref(), Some("its journals hold something else"));
+        assert_eq!(difference_in_lengths(&tree(&path).unwrap(), &sealed), None);
+        fs::write(path.join("keyspaces/1/tables/7"), "").unwrap();
+        assert_eq!(
+            found().as_deref(),
+            Some("keyspaces/1/tables/7 of keyspace 'a\\'b' has 0 bytes and had 40")
+        );
+        fs::remove_file(path.join("keyspaces/0/current")).unwrap();
+        fs::write(path.join("2.jnl"), "").unwrap();
+        assert_eq!(
+            found().as_deref(),
+            Some(
+                "keyspaces/0/current is gone, keyspaces/1/tables/7 of keyspace 'a\\'b' has 0 bytes and had 40, 2.jnl was not there"
+            )
+        );
+        fs::write(path.join("3.jnl"), "").unwrap();
+        fs::write(path.join("4.jnl"), "").unwrap();
+        let told = found().unwrap();
+        assert!(told.ends_with(", 2.jnl was not there, and 2 more"), "{told}");
+    }
+
+    /// One after the other, whatever the size of what is read at once.
+    #[test]
+    fn i2_the_digest_of_the_journals_is_over_all_of_their_bytes() {
+        let long = READ_BYTES + READ_BYTES / 2;
+        let root = lay(&[("1.jnl", long), ("2.jnl", 3), ("keyspaces/0/current", 5)]);
+        let path = root.path().canonicalize().unwrap();
+        let digest = || {
+            let found = tree(&path).unwrap();
+            digest_journals(&Folder::open(&path).unwrap(), &found.lasting).unwrap()
+        };
+        let expected = xxhash_rust::xxh3::xxh3_128(&vec![b'x'; long + 3]);
+        assert_eq!(digest(), format!("{expected:032x}"));
+        for (file, at) in [("1.jnl", 0), ("1.jnl", READ_BYTES), ("1.jnl", long - 1), ("2.jnl", 2)] {
+            let whole = fs::read(path.join(file)).unwrap();
+            let mut changed = whole.clone();
+            *changed.get_mut(at).unwrap() = b'y';
+            fs::write(path.join(file), changed).unwrap();
+            assert_ne!(digest(), format!("{expected:032x}"), "{file} at {at}");
+            fs::write(path.join(file), whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn i2_a_keyspace_that_is_gone_new_or_in_another_folder_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap().join("s");
+        let database = Database::builder(&path).open().unwrap();
+        for name in ["a", "b'"] {
+            let keyspace = database.keyspace(name, KeyspaceCreateOptions::default).unwrap();
+            keyspace.insert("key", "value").unwrap();
+        }
+        database.persist(fjall::PersistMode::SyncAll).unwrap();
+        drop(database);
+        let store = Store::open("s", &path, tree(&path).unwrap()).unwrap();
+        let sealed = take(&store, &Folder::open(&path).unwrap()).unwrap();
+        assert_eq!(sealed.files, store.tree().lasting);
+        assert_eq!(sealed.folders, [("a".to_owned(), 1), ("b'".to_owned(), 2)].into());
+        assert_eq!(difference_opened(&store, &sealed).unwrap(), None);
+        let differs = |folders: &[(&str, u64)]| {
+            let folders = folders.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+            difference_opened(&store, &Inventory { folders, ..sealed.clone() }).unwrap()
+        };
+        assert_eq!(
+            differs(&[("a", 1), ("b'", 2), ("c'", 3)]).as_deref(),
+            Some("keyspace 'c\\'' in folder 3 is gone")
+        );
+        assert_eq!(differs(&[("a", 1)]).as_deref(), Some("keyspace 'b\\'' was not there"));
+        assert_eq!(
+            differs(&[("a", 1), ("b'", 3)]).as_deref(),
+            Some("keyspace 'b\\'' in folder 3 is gone")
+        );
+    }
+}

@@ -108,3 +108,36 @@ pub(crate) fn held_by(path: &Path) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{holder}/comm")).unwrap_or_default();
     Some(format!("process {holder} ({})", name.trim_end()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_one_s_alone_names_its_holder_and_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        let (path, other) = (at("file"), at("other"));
+        for file in [&path, &other] {
+            fs::write(file, "").unwrap();
+        }
+        let lock = FileLock::try_new(&path).unwrap().expect("nobody has it");
+        assert!(FileLock::try_new(&path).unwrap().is_none());
+        let own = format!("this process itself ({})", std::process::id());
+        assert_eq!(held_by(&path).as_ref(), Some(&own));
+        let Err(Cause::Locked { path: named, holder }) = FileLock::take(&path) else { panic!() };
+        assert_eq!((named, holder), (path.clone(), own));
+        // The kernel names other locks too.
+        assert_eq!(held_by(&other), None);
+        assert_eq!(held_by(&at("missing")), None);
+        assert_eq!(holder_of(&other), "another process");
+        assert!(lock.is_at(&path).unwrap() && !lock.is_at(&other).unwrap());
+        assert!(!lock.is_at(&at("missing")).unwrap());
+        // A child that is just started has it open as well.
+        let child_s = lock.file().try_clone().unwrap();
+        drop(lock);
+        let again = FileLock::wait(&path).unwrap();
+        assert!(again.is_at(&path).unwrap());
+        drop((child_s, again));
+    }
+}

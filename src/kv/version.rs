@@ -167,7 +167,9 @@ mod tests {
             }
             hold(store).unwrap();
             assert_eq!(look(store).unwrap(), VersionFile::Held);
+            assert_eq!(super::original(store).unwrap().as_deref(), original);
             release(store).unwrap();
+            assert_eq!(super::original(store).unwrap().as_deref(), original);
             assert_eq!(read(store).unwrap().as_deref(), original);
         }
     }
