@@ -241,3 +241,130 @@ pub(crate) fn denied_within(what: &'static str, folder: &Path) -> Option<Cause> 
     };
     denied(what, folder).or_else(below)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVE: u32 = 1999;
+    const HERS: u32 = 1998;
+
+    fn made(folder: &Path, name: &str, (uid, gid, mode): (u32, u32, u32)) -> (PathBuf, Metadata) {
+        let path = folder.join(name);
+        if mode & ALONE == ALONE {
+            fs::create_dir(&path).unwrap();
+        } else {
+            fs::write(&path, "").unwrap();
+        }
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::chown(&path, uid, gid).expect("these tests need root");
+        rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        (path, found)
+    }
+
+    fn mode(owner: &Owner) -> Option<u32> {
+        assert_eq!((owner.uid, owner.gid), (EVE, HERS));
+        owner.mode
+    }
+
+    #[test]
+    fn a_file_may_be_read_by_no_more_than_what_it_is_taken_from() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode| made(root.path(), name, (EVE, HERS, mode));
+        let (path, file) = make("file", 0o567);
+        assert_eq!(mode(&Owner::of_file(&path, &file)), Some(0o666));
+        let (path, file) = make("narrow", 0o444);
+        assert_eq!(mode(&Owner::of_file(&path, &file)), Some(0o644), "its owner can write it");
+        let (folder, found) = make("folder", 0o775);
+        assert_eq!(mode(&Owner::of_folder(&folder, &found)), Some(0o644));
+        assert_eq!(mode(&Owner::inside(&folder, &found, None)), Some(0o644));
+        assert_eq!(mode(&Owner::inside(&folder, &found, Some(&file))), Some(0o644));
+        let (_, file) = make("wide", 0o666);
+        assert_eq!(mode(&Owner::inside(&folder, &found, Some(&file))), Some(0o666));
+        // The store's own file says who reads it, as far as its folder lets them in.
+        for (of_folder, of_version, expected) in [
+            (0o755, Some(0o664), 0o664),
+            (0o750, Some(0o664), 0o660),
+            (0o705, Some(0o666), 0o606),
+            (0o700, Some(0o666), 0o600),
+            (0o766, Some(0o666), 0o600),
+            (0o755, None, 0o644),
+            (0o744, None, 0o600),
+        ] {
+            let name = format!("{of_folder:o}-{of_version:?}");
+            let (store, found) = make(&name, of_folder);
+            if let Some(mode) = of_version {
+                made(&store, "version", (EVE, HERS, mode));
+            }
+            let owner = Owner::of_store(&store, &found).unwrap();
+            assert_eq!(mode(&owner), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_may_write_a_file_is_seen_by_its_owner_and_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |uid| Owner { uid, gid: HERS, mode: None, of: PathBuf::new() };
+        for (number, (owner, mode, eve, other)) in [
+            (EVE, 0o600, true, false),
+            (EVE, 0o400, false, false),
+            (EVE, 0o606, true, true),
+            (EVE, 0o604, true, false),
+            (0, 0o600, false, false),
+            (0, 0o606, true, true),
+            (0, 0o602, false, false),
+            // Who is in the file's group is not known.
+            (0, 0o660, true, true),
+            (0, 0o640, false, false),
+            (0, 0o620, false, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (_, file) = made(root.path(), &number.to_string(), (owner, HERS, mode));
+            let may = [of(EVE).may_write(&file), of(EVE + 7).may_write(&file)];
+            assert_eq!(may, [eve, other], "{owner} {mode:o}");
+            assert!(of(0).may_write(&file));
+        }
+    }
+
+    #[test]
+    fn what_two_files_are_held_by_together_may_be_read_by_those_who_read_both() {
+        let of = |gid, mode| Owner { uid: EVE, gid, mode: Some(mode), of: PathBuf::new() };
+        assert_eq!(of(1, 0o664).and(&of(1, 0o646)).mode, Some(0o644));
+        assert_eq!(of(1, 0o664).and(&of(2, 0o664)).mode, Some(0o604));
+        assert!(of(1, 0o600).is_same_user(&of(2, 0o644)));
+        assert!(!of(1, 0o600).is_same_user(&Owner { uid: 0, ..of(1, 0o600) }));
+    }
+
+    #[test]
+    fn a_new_file_is_its_maker_s_alone_until_it_has_its_owner_and_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let known = Owner { uid: EVE, gid: HERS, mode: Some(0o640), of: PathBuf::new() };
+        let as_umask = Owner { mode: None, ..known.clone() };
+        assert_eq!(Owner::first_mode(Some(&known)).as_raw_mode(), 0o600);
+        assert_eq!(Owner::first_mode(Some(&as_umask)).as_raw_mode(), 0o666);
+        assert_eq!(Owner::first_mode(None).as_raw_mode(), 0o666);
+        let given = |name: &str, (uid, gid, mode), owner: &Owner| {
+            let (path, _) = made(root.path(), name, (uid, gid, mode));
+            owner.give(&File::open(&path).unwrap()).unwrap();
+            let found = fs::metadata(&path).unwrap();
+            (found.uid(), found.gid(), mode_of(&found))
+        };
+        assert_eq!(given("a", (0, 0, 0o600), &known), (EVE, HERS, 0o640));
+        assert_eq!(given("b", (EVE, 0, 0o600), &known), (EVE, HERS, 0o640));
+        assert_eq!(given("c", (EVE, HERS, 0o640), &known), (EVE, HERS, 0o640));
+        assert_eq!(given("d", (0, HERS, 0o664), &as_umask), (EVE, HERS, 0o664));
+        let (path, _) = made(root.path(), "folder", (0, 0, 0o755));
+        known.give_alone(&File::open(&path).unwrap()).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), mode_of(&found)), (EVE, HERS, 0o700));
+        assert_eq!(user_of(&found), format!("user {EVE}"));
+        assert_eq!(user(0), "user 0 (root)");
+        assert_eq!(Owner::beside(&root.path().join("missing")).unwrap(), None);
+        let beside = Owner::beside(&path).unwrap().unwrap();
+        assert_eq!((beside.uid, beside.gid, beside.mode), (EVE, HERS, None));
+        assert_eq!(beside.words(), format!("{} belongs to user {EVE}", path.display()));
+    }
+}

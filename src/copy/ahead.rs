@@ -320,4 +320,98 @@ mod tests {
             assert!(pushed[0] && !pushed[2]);
         });
     }
+
+    /// Reads a store of `pairs` pairs of 4 + `value` bytes and says of each batch how many pairs it has,
+    /// and what ends with it.
+    fn read_all(
+        rests: &[(u32, usize, bool)],
+        chunk_bytes: usize,
+        keyspace_bytes: usize,
+    ) -> Vec<(usize, Option<End>)> {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap().join("s");
+        let database = fjall::Database::builder(&path).open().unwrap();
+        let names: Vec<String> = (0..rests.len()).map(|at| format!("k{at}")).collect();
+        for (name, &(pairs, value, _)) in names.iter().zip(rests) {
+            let options = fjall::KeyspaceCreateOptions::default;
+            let keyspace = database.keyspace(name, options).unwrap();
+            for number in 0..pairs {
+                keyspace.insert(number.to_be_bytes(), vec![7; value]).unwrap();
+            }
+        }
+        drop(database);
+        let tree = crate::kv::inventory::tree(&path).unwrap();
+        let store = Store::open("s", &path, tree).unwrap();
+        let rests: Vec<Rest<'_>> = names
+            .iter()
+            .zip(rests)
+            .map(|(keyspace, rest)| Rest {
+                store: Some(&store),
+                keyspace,
+                after: None,
+                ends_group: rest.2,
+            })
+            .collect();
+        let queue = Queue::default();
+        read(&rests, chunk_bytes, keyspace_bytes, &queue);
+        let batches = std::iter::from_fn(|| queue.pop());
+        batches
+            .map(|batch| {
+                let batch = batch.unwrap();
+                (batch.pairs().len(), batch.end)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_chunk_ends_where_it_is_full_and_where_its_keyspace_ends_its_group() {
+        let goes_on = || Some(End::Keyspace { chunk: false });
+        let ends = || Some(End::Keyspace { chunk: true });
+        let chunk = || Some(End::Chunk);
+        // Key and value count together: 10 bytes each.
+        let read = read_all(&[(5, 6, false)], 20, 0);
+        assert_eq!(read, [(2, chunk()), (2, chunk()), (1, goes_on())]);
+        // The end of a keyspace counts, and the next one finds the chunk as full as it is.
+        let read = read_all(&[(1, 6, false), (1, 6, false), (2, 6, false)], 30, 5);
+        assert_eq!(read, [(1, goes_on()), (1, ends()), (2, goes_on())]);
+        // After a group a chunk begins.
+        let read = read_all(&[(1, 6, true), (2, 6, false)], 20, 5);
+        assert_eq!(read, [(1, ends()), (2, chunk()), (0, goes_on())]);
+        assert_eq!(read_all(&[(0, 0, true)], 20, 5), [(0, ends())]);
+    }
+
+    /// What is read is handed over as it comes, not all at its end.
+    #[test]
+    fn a_batch_is_handed_over_once_it_is_as_long_as_batches_are() {
+        let value = BATCH_BYTES / 4 - 4;
+        let read = read_all(&[(9, value, true)], usize::MAX, 0);
+        let ends = Some(End::Keyspace { chunk: true });
+        assert_eq!(read, [(4, None), (4, None), (1, ends)]);
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_unless_it_is_large() {
+        let queue = Queue::default();
+        let capacity = |bytes: usize| {
+            queue.give_back(batch(bytes));
+            let spare = queue.empty();
+            assert_eq!((spare.pairs().len(), spare.digest.pairs, spare.end), (0, 0, None));
+            spare.bytes.capacity()
+        };
+        assert!(capacity(BATCH_BYTES) >= BATCH_BYTES);
+        assert_eq!(capacity(2 * BATCH_BYTES + 1), 0);
+    }
+
+    #[test]
+    fn who_counts_is_stopped_when_the_writer_ends() {
+        let stopped = AtomicBool::new(false);
+        drop(StoppedWhenDropped(&stopped));
+        assert!(stopped.load(Ordering::Relaxed));
+        let (counts, counted) = mpsc::channel();
+        let rest = || Rest { store: None, keyspace: "k", after: None, ends_group: true };
+        count(&[rest()], &counts, &stopped);
+        counted.try_recv().unwrap_err();
+        count(&[rest(), rest()], &counts, &AtomicBool::new(false));
+        assert_eq!(counted.try_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 0]);
+    }
 }

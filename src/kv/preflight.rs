@@ -210,3 +210,97 @@ pub(crate) fn exchange_refused(cause: Cause, folder: &Path) -> Cause {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn i8_what_holds_a_place_goes_and_what_somebody_puts_there_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().canonicalize().unwrap().join(name);
+        // What a kill left of one is taken over; what is not empty, or no file, is somebody else's.
+        fs::write(at("a"), "").unwrap();
+        fs::write(at("theirs"), "it").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        let mut held = Held::default();
+        for name in ["a", "b"] {
+            held.hold(at(name)).unwrap();
+            assert!(at(name).is_file());
+        }
+        for name in ["theirs", "folder"] {
+            held.hold(at(name)).unwrap_err();
+            remove_empty(&at(name)).unwrap_err();
+            assert!(at(name).exists());
+        }
+        held.let_go(&at("a")).unwrap();
+        assert!(!at("a").exists() && at("b").exists());
+        // It is held no longer: what comes there is nobody's business.
+        fs::write(at("a"), "").unwrap();
+        let mut other = Held::default();
+        other.hold(at("c")).unwrap();
+        held.join(other);
+        drop(held);
+        assert!(at("a").exists() && !at("b").exists() && !at("c").exists());
+        let mut held = Held::default();
+        for name in ["b", "c", "d"] {
+            held.hold(at(name)).unwrap();
+        }
+        fs::write(at("b"), "theirs").unwrap();
+        let Err(Cause::ChangedUnderneath(path)) = held.remove() else { panic!() };
+        assert_eq!(path, at("b"));
+        assert!(!at("c").exists() && !at("d").exists());
+        assert_eq!(fs::read(at("b")).unwrap(), b"theirs");
+        Held::default().remove().unwrap();
+    }
+
+    #[test]
+    fn i8_the_folder_of_a_trial_is_known_by_all_that_is_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let place = root.join("place");
+        let as_found = |files: &[(&str, &str)]| {
+            fs::create_dir(&place).unwrap();
+            for (name, content) in files {
+                fs::write(place.join(name), content).unwrap();
+            }
+            let is = is_taken(&place).unwrap();
+            remove_taken(&place).unwrap();
+            assert_eq!(place.exists(), !is, "{files:?}");
+            if !is {
+                fs::remove_dir_all(&place).unwrap();
+            }
+            is
+        };
+        assert!(as_found(&[]));
+        assert!(as_found(&[(INSIDE, "")]));
+        assert!(!as_found(&[(INSIDE, "it")]));
+        assert!(!as_found(&[("other", "")]));
+        assert!(!as_found(&[(INSIDE, ""), ("other", "")]));
+        fs::create_dir_all(place.join(INSIDE)).unwrap();
+        assert!(!is_taken(&place).unwrap(), "a folder is inside");
+        fs::remove_dir_all(&place).unwrap();
+        assert!(!is_taken(&place).unwrap());
+        remove_taken(&place).unwrap();
+        fs::write(&place, "").unwrap();
+        assert!(!is_taken(&place).unwrap());
+        remove_taken(&place).unwrap();
+        assert!(place.exists());
+    }
+
+    #[test]
+    fn the_file_system_is_named_where_it_knows_no_exchange_and_nowhere_else() {
+        let folder = Path::new("/proc");
+        let refused =
+            |errno| exchange_refused(Cause::io_rustix("rename to", folder)(errno), folder);
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::XDEV] {
+            let Cause::NoExchange { path, filesystem, source } = refused(errno) else { panic!() };
+            assert_eq!((path.as_path(), filesystem.as_str()), (folder, "proc"));
+            assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()));
+        }
+        for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS] {
+            assert!(!matches!(refused(errno), Cause::NoExchange { .. }), "{errno}");
+        }
+    }
+}

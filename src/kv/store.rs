@@ -378,4 +378,124 @@ mod tests {
         drop(store);
         open().unwrap();
     }
+
+    fn store_of(pairs: u32, value_bytes: usize) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("s");
+        let database = Database::builder(&path).open().unwrap();
+        let keyspace = database.keyspace("k", KeyspaceCreateOptions::default).unwrap();
+        let mut ingestion = keyspace.start_ingestion().unwrap();
+        for number in 0..pairs {
+            ingestion.write(number.to_be_bytes(), vec![7; value_bytes]).unwrap();
+        }
+        ingestion.finish().unwrap();
+        (folder, path)
+    }
+
+    fn opened(path: &Path) -> Result<Store, Cause> {
+        Store::open("s", path, inventory::tree(path).unwrap())
+    }
+
+    #[test]
+    fn i2_the_keys_are_counted_over_the_whole_of_a_keyspace_whatever_is_counted_at_once() {
+        let at_once = u32::try_from(COUNTED_AT_ONCE).unwrap();
+        for pairs in [1, at_once - 1, at_once, at_once + 1, 2 * at_once, 2 * at_once + 1] {
+            let (_folder, path) = store_of(pairs, 0);
+            let store = opened(&path).unwrap();
+            assert_eq!(store.count("k", &|| false).unwrap(), Some(u64::from(pairs)));
+            assert_eq!(store.approximate_pairs("k").unwrap(), Some(u64::from(pairs)));
+            let stopped = store.count("k", &|| true).unwrap();
+            assert_eq!(stopped, (pairs < at_once).then(|| u64::from(pairs)), "{pairs}");
+        }
+        let (_folder, path) = store_of(1, 0);
+        let store = opened(&path).unwrap();
+        assert_eq!(store.count("no such", &|| true).unwrap(), Some(0));
+        assert_eq!(store.approximate_pairs("no such").unwrap(), None);
+        assert_eq!(store.keyspaces(), ["k"]);
+        assert_eq!(store.folders().unwrap(), [("k".to_owned(), 1)].into());
+    }
+
+    /// A keyspace whose later pairs are like none of its first ones must not be read to its end.
+    #[test]
+    fn the_sample_ends_with_so_many_pairs_or_so_many_bytes() {
+        for (pairs, value_bytes, sampled) in
+            [(3_u32, 96, 3), (3_000, 6, SAMPLE_PAIRS), (40, SAMPLE_BYTES / 8 - 4, 8)]
+        {
+            let (_folder, path) = store_of(pairs, value_bytes);
+            let store = opened(&path).unwrap();
+            let (mut visited, mut bytes) = (0, 0);
+            store
+                .visit("k", None, &mut |key, value| {
+                    visited += 1;
+                    bytes += key.len() + value.len();
+                    Ok(!(visited == SAMPLE_PAIRS || bytes >= SAMPLE_BYTES))
+                })
+                .unwrap();
+            assert_eq!(visited, sampled);
+            assert_eq!(store.sampled_pair_bytes("k").unwrap(), Some(value_bytes + 4));
+        }
+    }
+
+    #[test]
+    fn i2_i3_a_store_that_lacks_what_fjall_makes_anew_or_has_what_it_panics_at_is_refused() {
+        type Change = fn(&Path);
+        let changes: [(Change, &str); 8] = [
+            (
+                |path| fs::remove_dir_all(path.join("keyspaces")).unwrap(),
+                "it has no folder 'keyspaces'",
+            ),
+            (
+                |path| {
+                    for entry in fs::read_dir(path).unwrap() {
+                        let entry = entry.unwrap().path();
+                        if entry.extension().is_some_and(|end| end == "jnl") {
+                            fs::remove_file(entry).unwrap();
+                        }
+                    }
+                },
+                "it has no journal",
+            ),
+            (
+                |path| fs::remove_file(path.join("keyspaces/0/current")).unwrap(),
+                "it has no file keyspaces/0/current",
+            ),
+            (
+                |path| fs::remove_file(path.join("keyspaces/1/current")).unwrap(),
+                "and no file keyspaces/1/current",
+            ),
+            (
+                |path| fs::create_dir(path.join("99.jnl")).unwrap(),
+                "99.jnl does not belong in a store",
+            ),
+            (
+                |path| fs::create_dir(path.join("keyspaces/mine")).unwrap(),
+                "keyspaces/mine does not belong in a store",
+            ),
+            (|path| fs::write(path.join("version"), "FJL\x02").unwrap(), "fjall's older format 2"),
+            (|path| fs::write(path.join("version"), "").unwrap(), "its version file is empty"),
+        ];
+        for (change, words) in changes {
+            let (_folder, path) = store_of(3, 3);
+            change(&path);
+            let Err(refused) = opened(&path) else { panic!("{words}") };
+            assert!(matches!(refused, Cause::NotAStore { .. }), "{refused}");
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+        // A file among the keyspaces' folders is foreign, and no reason.
+        let (_folder, path) = store_of(3, 3);
+        fs::write(path.join("keyspaces/mine"), "it").unwrap();
+        fs::write(path.join("mine.jnl.bak"), "it").unwrap();
+        opened(&path).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_is_open_is_busy_and_one_that_is_broken_is_not() {
+        let (_folder, path) = store_of(3, 3);
+        let daemon = open_native("s", &path).unwrap();
+        assert!(matches!(opened(&path), Err(Cause::SourceBusy { .. })));
+        drop(daemon);
+        fs::write(path.join("keyspaces/1/current"), "no such thing").unwrap();
+        let Err(broken) = opened(&path) else { panic!("it opened") };
+        assert!(matches!(broken, Cause::Engine { .. }), "{broken}");
+    }
 }
