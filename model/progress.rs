@@ -111,7 +111,7 @@ fn after(seen: &Observation, step: Step) -> Observation {
             after.sources[at].path = AtPath::Marker(back);
             after.sources[at].temporary = false;
         }
-        Step::Unseal(at) => {
+        Step::Unseal { source: at, .. } => {
             let AtPath::Marker(old) = seen.sources[at].path else { panic!("{step:?}") };
             after.sources[at].path = match old.was {
                 Was::Directory => AtPath::Directory(VersionFile::Native),

@@ -123,7 +123,7 @@ const fn source_of(step: Step) -> Option<usize> {
         Step::Seal { source, .. }
         | Step::Mark { source, .. }
         | Step::PutBack { source, .. }
-        | Step::Unseal(source)
+        | Step::Unseal { source, .. }
         | Step::HoldVersion(source)
         | Step::ReleaseVersion(source)
         | Step::DeleteRetired(source)
@@ -140,7 +140,7 @@ fn without_numbers(step: Step, kept: &[usize]) -> Step {
         Step::Seal { source, .. } => Step::Seal { source: at(source), run },
         Step::Mark { source, stage, .. } => Step::Mark { source: at(source), stage, attempt: 0 },
         Step::PutBack { source, .. } => Step::PutBack { source: at(source), run },
-        Step::Unseal(source) => Step::Unseal(at(source)),
+        Step::Unseal { source, id } => Step::Unseal { source: at(source), id },
         Step::HoldVersion(source) => Step::HoldVersion(at(source)),
         Step::ReleaseVersion(source) => Step::ReleaseVersion(at(source)),
         Step::DeleteRetired(source) => Step::DeleteRetired(at(source)),
@@ -158,7 +158,7 @@ fn may_differ(of_all: Step, of_kept: Step) -> bool {
         (of_all, of_kept),
         (Step::GiveUp, Step::GoLive)
             | (Step::Confirm { record: true }, Step::Confirm { record: false })
-            | (Step::Mark { stage: Stage::Sealed, .. }, Step::Unseal(_))
+            | (Step::Mark { stage: Stage::Sealed, .. }, Step::Unseal { .. })
     )
 }
 

@@ -370,7 +370,7 @@ impl Driver {
 const fn needs_claim(step: Step) -> bool {
     match step {
         Step::Confirm { record } => record,
-        Step::Unseal(_) | Step::ReleaseVersion(_) | Step::Tidy(_) | Step::Done(_) => false,
+        Step::Unseal { .. } | Step::ReleaseVersion(_) | Step::Tidy(_) | Step::Done(_) => false,
         Step::Claim(_)
         | Step::Unclaim
         | Step::Seal { .. }

@@ -9,10 +9,11 @@ use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
-    AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, Observation, Place, RecordSeen,
-    SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
+    AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, Place,
+    RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The places that a plan names, and the locks on them.
@@ -35,6 +36,23 @@ pub(crate) struct Seen {
     pub(crate) target: TargetLook,
     claim_detail: Option<String>,
     pub(crate) elsewhere: Vec<(PathBuf, TargetLook)>,
+}
+
+impl Seen {
+    /// The migrations that the claim and the markers name.
+    pub(crate) fn migrations(&self) -> Vec<MigrationId> {
+        migrations(self.observation.claim, &self.looks)
+    }
+}
+
+fn migrations(claim: ClaimSeen, looks: &[Look]) -> Vec<MigrationId> {
+    let claimed = match claim {
+        ClaimSeen::Id(id) => Some(id),
+        ClaimSeen::None | ClaimSeen::Unreadable => None,
+    };
+    let markers = looks.iter().filter_map(|look| look.path.marker().map(|marker| marker.id));
+    let all: BTreeSet<MigrationId> = claimed.into_iter().chain(markers).collect();
+    all.into_iter().collect()
 }
 
 impl Places {
@@ -141,12 +159,16 @@ impl Places {
     /// Looks at everything but a target that was found out of reach before: each look may wait long.
     pub(crate) fn observe_beside(&self, unreachable: Option<Cause>) -> Result<Seen, Cause> {
         let (claim, claim_detail) = self.claim.look(self.plan.name())?;
-        let claimed = match claim {
-            ClaimSeen::Id(id) => Some(id),
-            ClaimSeen::None | ClaimSeen::Unreadable => None,
+        let look = |known: &[MigrationId]| {
+            self.sites.iter().map(|site| site.look(known)).collect::<Result<Vec<_>, _>>()
         };
-        let looks =
-            self.sites.iter().map(|site| site.look(claimed)).collect::<Result<Vec<_>, _>>()?;
+        let claimed = migrations(claim, &[]);
+        let mut looks = look(&claimed)?;
+        let known = migrations(claim, &looks);
+        // Where the claim is gone, the marker of one source says what a seal may have left at another.
+        if known != claimed && looks.iter().any(|look| look.path.marker().is_none()) {
+            looks = look(&known)?;
+        }
         let target = unreachable.map_or_else(
             || self.target.look(self.plan.name(), self.access),
             TargetLook::Unreachable,

@@ -240,7 +240,7 @@ fn look(plan: &Plan) -> Status {
 fn blind(plan: &Plan, cause: &Cause) -> Status {
     let sources = plan.sources().map(|(name, path)| {
         let looked = Site::new(name, path)
-            .and_then(|site| site.look(None).map(|look| source(&site, &look.path, &look.retired)));
+            .and_then(|site| site.look(&[]).map(|look| source(&site, &look.path, &look.retired)));
         looked.unwrap_or_else(|cause| SourceStatus {
             marker: "unknown",
             detail: Some(cause.to_string()),

@@ -11,7 +11,7 @@ use crate::look::Seen;
 use crate::observer::Observer;
 use crate::protocol::marker::Marker;
 use crate::protocol::record::Record;
-use crate::protocol::{Attempt, ClaimSeen, MigrationId, Run, Stage, Step, Was};
+use crate::protocol::{Attempt, MigrationId, Run, Stage, Step, Was};
 use crate::sql::StepError;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -52,7 +52,7 @@ impl Driver {
             Step::Seal { source, run } => Ok(self.seal(source, run)?),
             Step::Mark { source, stage, attempt } => Ok(self.mark(source, stage, attempt, seen)?),
             Step::PutBack { source, run } => Ok(self.put_back(source, run, seen)?),
-            Step::Unseal(source) => Ok(self.unseal(source, seen)?),
+            Step::Unseal { source, id } => Ok(self.unseal(source, id, seen)?),
             Step::HoldVersion(source) => Ok(self.site(source)?.hold_version()?),
             Step::ReleaseVersion(source) => Ok(self.site(source)?.release_version()?),
             Step::DeleteRetired(source) => {
@@ -68,7 +68,7 @@ impl Driver {
                 });
                 Ok(())
             }
-            Step::Tidy(source) => Ok(self.site(source)?.tidy(claimed(seen))?),
+            Step::Tidy(source) => Ok(self.site(source)?.tidy(&seen.migrations())?),
             Step::BeginCopy(run) => self.begin_copy(run),
             Step::Copy => self.copy(seen, observer),
             Step::Verify => {
@@ -157,8 +157,14 @@ impl Driver {
         site.seal_missing(&text)
     }
 
-    fn unseal(&self, source: usize, seen: &Seen) -> Result<(), Cause> {
+    fn unseal(&self, source: usize, id: MigrationId, seen: &Seen) -> Result<(), Cause> {
         let found = self.marker(source, seen)?;
+        if found.id != id {
+            return Err(Cause::Bug(format!(
+                "the marker of '{}' is of another migration",
+                found.source
+            )));
+        }
         let own = self.places.own.get(source).and_then(Option::as_ref);
         self.site(source)?.unseal(found, own)
     }
@@ -180,7 +186,7 @@ impl Driver {
         target.go_live(self.places.plan.name(), run, now(), || {
             // I-1: looked at again inside the transaction that takes the fence down.
             for site in &self.places.sites {
-                let look = site.look(None)?;
+                let look = site.look(&[])?;
                 let marker = look.path.marker();
                 let stands = marker.is_some_and(|m| m.stage == Stage::Tombstone && m.run() == run);
                 if !stands && !fault::mistaken("live-first") {
@@ -257,7 +263,7 @@ impl Driver {
             Step::Seal { source, .. }
             | Step::Mark { source, .. }
             | Step::PutBack { source, .. }
-            | Step::Unseal(source)
+            | Step::Unseal { source, .. }
             | Step::HoldVersion(source)
             | Step::ReleaseVersion(source)
             | Step::DeleteRetired(source)
@@ -291,7 +297,7 @@ impl Driver {
             Step::Mark { stage: Stage::Restoring, .. } => "mark a source for restoring",
             Step::Mark { stage: Stage::Reclaimed, .. } => "mark a source as reclaimed",
             Step::PutBack { .. } => "put a tombstone back",
-            Step::Unseal(_) => "unseal a source",
+            Step::Unseal { .. } => "unseal a source",
             Step::HoldVersion(_) => "set the second lock",
             Step::ReleaseVersion(_) => "lift the second lock",
             Step::DeleteRetired(_) => "free a retired store",
@@ -309,12 +315,6 @@ impl Driver {
     }
 }
 
-fn claimed(seen: &Seen) -> Option<MigrationId> {
-    match seen.observation.claim {
-        ClaimSeen::Id(id) => Some(id),
-        ClaimSeen::None | ClaimSeen::Unreadable => None,
-    }
-}
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }

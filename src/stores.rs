@@ -366,7 +366,7 @@ impl Driver {
     /// after a marker that is gone, or that says restoring.
     fn hold_again(&self, lifted: &BTreeSet<PathBuf>) -> Result<(), Cause> {
         for site in &self.places.sites {
-            let look = site.look(None)?;
+            let look = site.look(&[])?;
             let held = match look.path.marker().map(|marker| marker.stage) {
                 Some(Stage::Tombstone | Stage::Final) => true,
                 Some(Stage::Sealed | Stage::Reclaimed) => false,

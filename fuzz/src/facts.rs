@@ -42,6 +42,7 @@ pub fn session(u: &mut Unstructured<'_>) -> Result<Session> {
         fresh: if u.arbitrary()? { Some(attempt(u)?) } else { None },
         verified: u.arbitrary()?,
         prepared: u.arbitrary()?,
+        opened: if u.arbitrary()? { Some(id(u)?) } else { None },
         failed: (0..=SOURCES).filter(|at| failed >> at & 1 == 1).collect::<BTreeSet<_>>(),
         skipped: if u.arbitrary()? { BTreeSet::from([Step::Unclaim]) } else { BTreeSet::new() },
     })

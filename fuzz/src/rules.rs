@@ -87,13 +87,22 @@ impl Facts<'_> {
     /// No record was ever begun: every marker is as it was when it was sealed.
     fn never_begun(&self) -> bool {
         self.markers().count() > 0
-            && self.record().is_none()
             && self.markers().all(|marker| marker.stage == Sealed && marker.run.attempt == 1)
+            && self.record().is_none_or(|record| {
+                record.stage != RecordStage::Live
+                    && self.markers().all(|marker| marker.run.id != record.run.id)
+            })
     }
 
     /// Of the target nothing can be known, and nothing is asked: what was only sealed goes back.
     fn only_goes_back(&self, intent: Intent) -> bool {
         matches!(intent, Intent::Abort | Intent::AbortCommitted) && self.never_begun()
+    }
+
+    /// Whether the claim is not of the migration that this session gave back.
+    fn claim_is_anothers(&self) -> bool {
+        let opened = self.session.opened;
+        matches!(self.seen.claim, ClaimSeen::Id(id) if opened.is_some_and(|opened| opened != id))
     }
 
     fn nothing_elsewhere(&self) -> bool {
@@ -141,6 +150,7 @@ impl Facts<'_> {
             Step::Unclaim => vec![
                 (self.no_record(), "a record needs its claim"),
                 (self.markers().count() == 0, "markers need their claim"),
+                (!self.claim_is_anothers(), "another migration's claim stays"),
             ],
             Step::Seal { source, run } => vec![
                 (self.no_record(), "I-6: nothing is sealed beside a record"),
@@ -175,13 +185,16 @@ impl Facts<'_> {
                     "it is of the record's run",
                 ),
             ],
-            Step::Unseal(source) => vec![
+            Step::Unseal { source, id } => vec![
                 (
                     self.no_record() || self.only_goes_back(intent),
                     "I-1: no source opens beside a record",
                 ),
                 (self.nothing_elsewhere(), "I-5: nor while another target is named"),
-                (self.marker(source).is_some(), "what is unsealed is sealed"),
+                (
+                    self.marker(source).is_some_and(|marker| marker.run.id == id),
+                    "what is unsealed is sealed, as of this migration",
+                ),
                 (
                     self.only(&[Restoring])
                         || (self.only(&[Sealed]) && self.raised())
@@ -352,7 +365,9 @@ impl Facts<'_> {
         let given_back = matches!(intent, Intent::Abort | Intent::AbortCommitted)
             && open
             && state == State::Fresh
-            && self.record().is_none();
+            && self.record().is_none_or(|record| {
+                self.session.opened.is_some_and(|opened| opened != record.run.id)
+            });
         let mut rules = vec![(
             intent == Intent::ReplaceTarget || given_back || classify(self.seen) == Ok(state),
             "what is reported is the state",
@@ -367,7 +382,8 @@ impl Facts<'_> {
                 (self.nothing_elsewhere(), "I-5: no other target is named"),
                 (
                     !matches!(self.seen.claim, ClaimSeen::Id(_))
-                        || self.session.skipped.contains(&Step::Unclaim),
+                        || self.session.skipped.contains(&Step::Unclaim)
+                        || self.claim_is_anothers(),
                     "no claim is left",
                 ),
             ]),

@@ -122,9 +122,14 @@ pub fn migrate(folder: &str, target: &str) {
 impl Placed {
     /// Kills a migration at the first fault point of the step with this number.
     fn killed_in_step(&self, step: usize) {
+        self.killed_at(step, 1);
+    }
+
+    /// Kills a migration at this fault point of the step with this number.
+    fn killed_at(&self, step: usize, point: usize) {
         let words = ["migrate", utf8(&self.daemon.folder), utf8(&self.target)];
         let output = crate::child::command(&words)
-            .env(cutover::fault::ENVIRONMENT, format!("kill:1@{step}"))
+            .env(cutover::fault::ENVIRONMENT, format!("kill:{point}@{step}"))
             .output()
             .expect("a child process");
         assert_eq!(output.status.signal(), Some(crate::child::SIGKILL), "{step}");
@@ -219,6 +224,51 @@ fn i4_what_was_only_sealed_comes_back_whatever_became_of_the_target_and_its_clai
     placed.only_goes_back("the folder");
     fs::rename(&away, placed.folder()).expect("moves back");
     placed.migrates();
+}
+
+/// Two deployments have one plan name and one target, and the second took it over after the first had
+/// sealed its stores: the first was locked out, until the second's SQL file was moved away.
+#[test]
+fn i4_what_was_only_sealed_comes_back_beside_another_deployment_and_leaves_it_as_it_is() {
+    // The second has sealed its stores; or it has begun its copy.
+    for (steps, why) in [(4, "claim file beside"), (8, "another migration than the markers")] {
+        let (first, mut second) = (Placed::new(), Placed::new());
+        second.target.clone_from(&first.target);
+        first.killed_behind_the_seals();
+        second.killed_in_step(SOURCES.len() + steps);
+        let theirs = snapshot(first.folder());
+        first.only_goes_back(why);
+        unchanged(first.folder(), &theirs);
+        second.migrates_on();
+    }
+}
+
+/// The marker that a killed seal was writing is found by the migration's id; the claim that says it is
+/// gone, and so is the first marker once its source is open.
+#[test]
+fn i8_an_abort_without_a_claim_leaves_nothing_of_a_seal_that_was_killed() {
+    let placed = Placed::new();
+    let (folder, claim) =
+        (placed.daemon.folder.clone(), placed.folder().join("target.sqlite.cutover"));
+    let before = snapshot(&folder);
+    let left_over = || {
+        let names = fs::read_dir(&folder).expect("lists").map(|entry| entry.expect("an entry"));
+        let mut names = names.map(|entry| entry.file_name().into_string().expect("UTF-8"));
+        names.any(|name| name.contains(".cutover-"))
+    };
+    // Confirm, claim, a seal; then the second seal, to where the marker has no name of its own yet.
+    let points = (1..20).find(|point| {
+        placed.killed_at(4, *point);
+        let is_left = left_over();
+        if !is_left {
+            placed.ends(&["abort", "--yes"], 0);
+        }
+        is_left
+    });
+    assert!(points.is_some(), "a seal writes its marker beside the source first");
+    fs::remove_file(claim).expect("removes the claim");
+    placed.ends(&["abort", "--yes"], 0);
+    unchanged(&folder, &before);
 }
 
 /// Root migrated, and the daemon's own user is to go back.

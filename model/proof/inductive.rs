@@ -166,6 +166,8 @@ fn sessions() -> Vec<Session> {
     let prepared = Session { verified: true, prepared: true, ..confirmed.clone() };
     sessions.push(prepared);
     sessions.push(Session { failed: BTreeSet::from([0]), ..confirmed.clone() });
+    // Of the marker that a world has; another's is what a person leads to.
+    sessions.push(Session { opened: Some(MigrationId(1)), ..confirmed.clone() });
     let skipped = BTreeSet::from([Step::Unclaim, Step::HoldVersion(0)]);
     sessions.push(Session { skipped, ..confirmed });
     sessions
@@ -287,11 +289,11 @@ fn i1_is_inductive_over_every_world_in_which_it_holds() {
     assert!((0..=2).all(|missing| hypothesis(&World::<2>::fresh(missing))));
     let one = enumerate::<1>(&WHOLE, Mutant::Shipped);
     println!("1 source: {one:?}");
-    assert!(pins() || one == (Count { worlds: 238_560, changes: 440_916 }, None), "{one:?}");
+    assert!(pins() || one == (Count { worlds: 238_560, changes: 466_440 }, None), "{one:?}");
     assert_eq!(one.1, None);
     let two = enumerate::<2>(&SMALL, Mutant::Shipped);
     println!("2 sources: {two:?}");
-    assert!(pins() || two == (Count { worlds: 1_902_150, changes: 1_780_656 }, None), "{two:?}");
+    assert!(pins() || two == (Count { worlds: 1_902_150, changes: 1_826_348 }, None), "{two:?}");
     assert_eq!(two.1, None);
 }
 

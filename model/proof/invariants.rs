@@ -130,7 +130,7 @@ fn does<const N: usize>(before: &World<N>, step: Step, after: &World<N>) -> Opti
         | Step::Unclaim
         | Step::Seal { .. }
         | Step::PutBack { .. }
-        | Step::Unseal(_)
+        | Step::Unseal { .. }
         | Step::HoldVersion(_)
         | Step::ReleaseVersion(_)
         | Step::DeleteRetired(_)

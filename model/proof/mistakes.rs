@@ -222,7 +222,7 @@ fn reason(mutant: Mutant) -> Option<&'static str> {
         | Mutant::Drops("Unseal", "syncs the folder", 1)
         | Mutant::Swaps("Tidy" | "Unclaim", ..)
         | Mutant::Swaps("Unseal", 1.., _)
-        | Mutant::Hurries("Tidy", "Claim" | "Raise" | "Reclaimed" | "Unclaim")
+        | Mutant::Hurries("Tidy", "Claim" | "Raise" | "Reclaimed" | "Unclaim" | "Unseal")
         | Mutant::Hurries("Confirm" | "Unseal", "Tidy") => LEFT_OVER,
         Mutant::Hurries(first, then) if first == then => SOURCES,
         Mutant::Hurries("Raise", "Take back" | "Tombstone")

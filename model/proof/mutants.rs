@@ -220,7 +220,7 @@ pub fn kind<const N: usize>(world: &World<N>, step: Step) -> Kind {
             (_, Stage::Sealed) => "Raise",
         },
         Step::PutBack { .. } => "PutBack",
-        Step::Unseal(_) => "Unseal",
+        Step::Unseal { .. } => "Unseal",
         Step::HoldVersion(_) => "HoldVersion",
         Step::ReleaseVersion(_) => "ReleaseVersion",
         Step::DeleteRetired(_) => "DeleteRetired",

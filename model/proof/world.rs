@@ -462,7 +462,7 @@ impl<const N: usize> World<N> {
                     Change::SyncFolder(at),
                 ]
             }
-            Step::Unseal(at) => {
+            Step::Unseal { source: at, .. } => {
                 let found = self.marker(at)?;
                 match found.was {
                     Was::Directory => vec![

@@ -107,7 +107,7 @@ fn i3_i8_a_store_that_was_swapped_under_the_unseal_is_not_given_back() {
     let handle = begun(&plan);
     let (path, retired) = (root.path().join("b"), root.path().join("b.retired"));
     let theirs = retired.clone();
-    let done = when("Unseal(1)", "Unseal(1)", move || swap(&retired));
+    let done = when("Unseal { source: 1", "Unseal { source: 1", move || swap(&retired));
     changed(handle.abort().map_err(|failed| failed.error), &done, &path);
     assert!(path.is_file(), "the marker stands");
     assert_eq!(fs::read(theirs.join("theirs")).expect("theirs"), THEIRS);
@@ -209,6 +209,24 @@ fn i1_what_a_start_finds_is_synced_before_it_is_acted_upon() {
     let expected = [&store[..], &store, &missing, &claim, &target].concat();
     assert_eq!(of_step(&instants, "Confirm { record: true }"), expected, "{instants:?}");
     assert_eq!(of_step(&instants, "Unclaim"), ["removed", "folder synced"]);
+}
+
+#[test]
+fn i8_a_database_that_comes_to_the_target_while_ours_is_made_stays_and_ours_leaves_nothing() {
+    let root = folder();
+    let plan = plan(root.path());
+    let handle = begun(&plan);
+    let target = root.path().join("t.sqlite");
+    let theirs = target.clone();
+    let done = when("BeginCopy", "after a commit", move || {
+        fs::write(&theirs, THEIRS).expect("writes");
+    });
+    changed(handle.run(&mut ()).map_err(|failed| failed.error), &done, &target);
+    assert_eq!(fs::read(target).expect("theirs"), THEIRS);
+    let names = fs::read_dir(root.path()).expect("lists").map(|entry| entry.expect("an entry"));
+    let names = names.map(|entry| entry.file_name().into_string().expect("UTF-8"));
+    let left: Vec<String> = names.filter(|name| name.contains(".cutover-")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Another cutover that begins too may hold names that this one takes for left over.

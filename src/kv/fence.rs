@@ -142,11 +142,10 @@ impl Site {
     }
 
     /// Removes what sealing and unsealing may leave over beside the source.
-    pub(crate) fn tidy(&self, claimed: Option<MigrationId>) -> Result<(), Cause> {
+    pub(crate) fn tidy(&self, known: &[MigrationId]) -> Result<(), Cause> {
         let standing = Standing::at(&self.path)?;
         let retired = Standing::at(&self.retired)?;
-        let id = |standing: &Standing| standing.marker().map(|marker| marker.id);
-        for left_over in self.left_over([claimed, id(&standing), id(&retired)])? {
+        for left_over in self.left_over(known, [&standing, &retired])? {
             if left_over == self.taken() {
                 super::preflight::remove_taken(&left_over)?;
             } else {

@@ -8,6 +8,7 @@ use crate::error::Cause;
 use crate::owner::Owner;
 use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
 use crate::protocol::{MigrationId, Stage, VersionFile};
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +74,11 @@ impl Site {
         Ok(None)
     }
 
-    /// Looks at both names. `claimed` is the migration whose temporary files may be left over.
-    pub(crate) fn look(&self, claimed: Option<MigrationId>) -> Result<Look, Cause> {
+    /// Looks at both names. `known` are the migrations whose temporary files may be left over.
+    pub(crate) fn look(&self, known: &[MigrationId]) -> Result<Look, Cause> {
         let path = Standing::at(&self.path)?;
         let retired = Standing::at(&self.retired)?;
-        let of = |standing: &Standing| standing.marker().map(|marker| marker.id);
-        let temporary = !self.left_over([claimed, of(&path), of(&retired)])?.is_empty();
+        let temporary = !self.left_over(known, [&path, &retired])?.is_empty();
         let is_reclaimed = path.marker().is_some_and(|marker| marker.stage == Stage::Reclaimed);
         let freed = is_reclaimed
             && matches!(retired, Standing::Directory(_))
@@ -123,8 +123,14 @@ impl Site {
 
     /// What sealing, unsealing and trying the exchange may leave beside the source. Somebody else's
     /// file or folder may have such a name: ours are regular files, and those of the exchange empty.
-    pub(super) fn left_over(&self, ids: [Option<MigrationId>; 3]) -> Result<Vec<PathBuf>, Cause> {
-        let markers = ids.into_iter().flatten().map(|id| (self.temporary(id), false));
+    pub(super) fn left_over(
+        &self,
+        known: &[MigrationId],
+        standing: [&Standing; 2],
+    ) -> Result<Vec<PathBuf>, Cause> {
+        let of_markers = standing.into_iter().filter_map(|at| at.marker().map(|marker| marker.id));
+        let ids: BTreeSet<MigrationId> = known.iter().copied().chain(of_markers).collect();
+        let markers = ids.into_iter().map(|id| (self.temporary(id), false));
         let probes = self.probes().map(|probe| (probe, true));
         let mut found = Vec::new();
         for (path, empty) in markers.chain(probes) {

@@ -194,8 +194,9 @@ impl Contradiction {
         )
     }
 
-    /// Whether it says only that the target, or the claim beside it, can't be seen.
-    pub(super) const fn is_of_an_unknown_target(self) -> bool {
+    /// Whether it says only that the target, or the claim beside it, can't be seen or is another
+    /// migration's.
+    const fn is_of_the_target_alone(self) -> bool {
         matches!(
             self,
             Self::TargetUnreadable
@@ -203,13 +204,16 @@ impl Contradiction {
                 | Self::TargetMainFileGone
                 | Self::ClaimMissing
                 | Self::ClaimUnreadable
+                | Self::ClaimOfAnotherMigration
+                | Self::RecordOfAnotherMigration
+                | Self::RecordOfOtherSources
         )
     }
 }
 
 /// Says which state an observation is. Where every marker is as it was sealed, no record was ever
-/// begun, and it is `Migrating` whatever is known of the target and its claim: only an abort can go on
-/// from there ([`classify_with_target`]).
+/// begun, and it is `Migrating` whatever is known of the target and its claim, unless the target is
+/// live: only an abort can go on from there ([`classify_with_target`]).
 ///
 /// # Errors
 ///
@@ -217,13 +221,10 @@ impl Contradiction {
 pub fn classify(seen: &Observation) -> Result<State, Contradiction> {
     let sources = Sources::sort(seen)?;
     match with_target(seen, &sources) {
-        Err(unknown) if unknown.is_of_an_unknown_target() && sources.are_as_sealed() => {
-            check_elsewhere(seen, &sources, None)?;
-            match seen.claim {
-                ClaimSeen::Id(_) => check_claim(seen.claim, &sources)?,
-                ClaimSeen::None | ClaimSeen::Unreadable => {}
-            }
-            without_record(&sources, TargetSeen::None)
+        Err(found) if found.is_of_the_target_alone() && sources.need_no_target(seen.target) => {
+            check_elsewhere(seen, &sources, None)
+                .and_then(|()| without_record(&sources, TargetSeen::None))
+                .map_err(|_| found)
         }
         known => known,
     }
@@ -372,11 +373,27 @@ impl Sources {
 
     /// Whether the markers prove that no record of their migration was ever begun: all are as they were
     /// sealed, and one is begun only once every marker was raised.
-    pub(super) fn are_as_sealed(&self) -> bool {
+    fn are_as_sealed(&self) -> bool {
         let is_as_sealed = |m: &Marked| {
             m.marker.stage == Stage::Sealed && m.marker.run.attempt == ATTEMPT_OF_A_SEAL
         };
         !self.marked.is_empty() && self.marked.iter().all(is_as_sealed)
+    }
+
+    /// Whether an abort needs nothing of `target`: all are as they were sealed, and what it holds is not
+    /// theirs. A live one may be: the markers may have come back from a copy (I-1).
+    pub(super) fn need_no_target(&self, target: TargetSeen) -> bool {
+        let is_not_theirs = match target {
+            TargetSeen::Record(record) => {
+                Some(record.run.id) != self.id() && record.stage != RecordStage::Live
+            }
+            TargetSeen::None
+            | TargetSeen::NoRecord
+            | TargetSeen::Unreadable
+            | TargetSeen::Unreachable
+            | TargetSeen::MainFileGone => true,
+        };
+        is_not_theirs && self.are_as_sealed()
     }
 
     fn with(&self, stage: Stage) -> Option<usize> {

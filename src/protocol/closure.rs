@@ -101,7 +101,7 @@ fn outcomes(before: &Observation, step: Step) -> Vec<Observation> {
                 source(at, AtPath::Nothing, retired, true),
             ]
         }
-        Step::Unseal(at) => {
+        Step::Unseal { source: at, .. } => {
             let old = found(at);
             let temporary = before.sources[at].temporary;
             match old.was {

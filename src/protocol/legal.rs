@@ -24,6 +24,9 @@ fn sessions() -> Vec<Session> {
     sessions.push(verified.clone());
     sessions.push(Session { prepared: true, ..verified });
     sessions.push(Session { failed: BTreeSet::from([0, 1, 2]), ..confirmed.clone() });
+    for opened in [ID, MigrationId(2)] {
+        sessions.push(Session { opened: Some(opened), ..confirmed.clone() });
+    }
     let optional = [Step::Unclaim].into_iter().chain((0..3).map(Step::HoldVersion));
     sessions.push(Session { skipped: optional.collect(), ..confirmed });
     sessions
@@ -74,8 +77,14 @@ impl<'a> Facts<'a> {
         self.record.is_none()
             && self.markers.is_empty()
             && !self.seen.sources.iter().any(ours)
-            && (!matches!(self.seen.claim, ClaimSeen::Id(_))
-                || session.skipped.contains(&Step::Unclaim))
+            && match self.seen.claim {
+                // What another migration put there after the seal is not ours.
+                ClaimSeen::Id(id) => {
+                    session.skipped.contains(&Step::Unclaim)
+                        || session.opened.is_some_and(|opened| opened != id)
+                }
+                ClaimSeen::None | ClaimSeen::Unreadable => true,
+            }
     }
 
     /// I-1, I-5: no source's name is free, and no marker, but for those at `stages` or reclaimed,
@@ -109,15 +118,22 @@ impl<'a> Facts<'a> {
     /// No record of this migration was ever begun: every marker is as it was sealed.
     fn is_never_begun(&self) -> bool {
         let as_sealed = |m: &MarkerSeen| m.stage == Stage::Sealed && m.run.attempt == 1;
-        self.record.is_none() && !self.markers.is_empty() && self.markers.iter().all(as_sealed)
+        let of_another = |(stage, run, _): (RecordStage, Run, bool)| {
+            stage != RecordStage::Live && self.markers.iter().all(|m| m.run.id != run.id)
+        };
+        !self.markers.is_empty()
+            && self.markers.iter().all(as_sealed)
+            && self.record.is_none_or(of_another)
     }
 
-    /// It can't be known what the target holds, and no source has a marker.
-    fn is_open_beside_unknown(&self) -> bool {
-        let known = matches!(
-            self.seen.target,
-            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_)
-        );
+    /// It can't be known what the target holds, or it is of another migration than the one that this
+    /// session gave back, and no source has a marker.
+    fn is_open_beside_unknown(&self, session: &Session) -> bool {
+        let known = match self.seen.target {
+            TargetSeen::None | TargetSeen::NoRecord => true,
+            TargetSeen::Record(record) => session.opened.is_none_or(|id| id == record.run.id),
+            TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => false,
+        };
         let is_open = |s: &SourceSeen| {
             matches!(s.path, AtPath::Directory(VersionFile::Native) | AtPath::Nothing)
                 && !matches!(s.retired, AtRetired::Directory(_))
@@ -160,7 +176,12 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && f.seen.claim != ClaimSeen::Id(id)
                 && ours.is_none_or(|ours| ours == id)
         }
-        Step::Unclaim => no_record && f.markers.is_empty(),
+        Step::Unclaim => {
+            let ours = |id| session.opened.is_none_or(|opened| opened == id);
+            no_record
+                && f.markers.is_empty()
+                && matches!(f.seen.claim, ClaimSeen::Id(id) if ours(id))
+        }
         Step::Seal { source, run } => {
             no_record
                 && matches!(
@@ -206,14 +227,14 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && !matches!(at(source).retired, AtRetired::Marker(_))
                 && f.record.is_some_and(|(_, recorded, _)| recorded == run)
         }
-        Step::Unseal(source) => {
+        Step::Unseal { source, id } => {
             let given_back = f.markers.iter().all(|m| m.stage == Stage::Restoring);
             let aborted = f.markers.iter().all(|m| m.stage == Stage::Sealed);
-            no_record
+            let only_back = is_abort(intent) && f.is_never_begun();
+            f.marker(source).run.id == id
+                && (no_record || only_back)
                 && at(source).retired != AtRetired::Directory(VersionFile::Held)
-                && (given_back
-                    || (aborted && f.all_raised(session))
-                    || (is_abort(intent) && f.is_never_begun()))
+                && (given_back || (aborted && f.all_raised(session)) || only_back)
         }
         Step::HoldVersion(source) => {
             // Beside a live target, and where an aborted rerun left it lifted.
@@ -225,7 +246,8 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && at(source).retired == AtRetired::Directory(VersionFile::Native)
         }
         Step::ReleaseVersion(source) => {
-            no_record && at(source).retired == AtRetired::Directory(VersionFile::Held)
+            (no_record || (is_abort(intent) && f.is_never_begun()))
+                && at(source).retired == AtRetired::Directory(VersionFile::Held)
         }
         Step::DeleteRetired(source) => {
             live && f.all_at(&[Stage::Reclaimed])
@@ -276,7 +298,9 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                         || matches!(m.stage, Stage::Final | Stage::Restoring | Stage::Reclaimed)
                 };
                 let unmarked = f.markers.len() < f.seen.sources.len();
-                classify(f.seen).is_err() && !live && (unmarked || f.markers.iter().any(unlike))
+                classify_with_target(f.seen).is_err()
+                    && !live
+                    && (unmarked || f.markers.iter().any(unlike))
             }
         },
         Step::GiveUp => intent == Intent::Finish && !session.failed.is_empty(),
@@ -304,7 +328,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             }
             Intent::Abort | Intent::AbortCommitted => {
                 classify(f.seen) == Ok(state)
-                    || (state == State::Fresh && f.is_open_beside_unknown())
+                    || (state == State::Fresh && f.is_open_beside_unknown(session))
             }
             Intent::Begin(_)
             | Intent::Copy
@@ -329,7 +353,7 @@ const fn word(step: Step) -> &'static str {
         Step::Seal { .. } => "Seal",
         Step::Mark { stage, .. } => stage.word(),
         Step::PutBack { .. } => "PutBack",
-        Step::Unseal(_) => "Unseal",
+        Step::Unseal { .. } => "Unseal",
         Step::HoldVersion(_) => "HoldVersion",
         Step::ReleaseVersion(_) => "ReleaseVersion",
         Step::DeleteRetired(_) => "DeleteRetired",
@@ -432,6 +456,7 @@ fn i6_a_session_that_dropped_the_record_remembers_nothing_but_that_it_confirmed(
         fresh: Some(2),
         verified: true,
         prepared: true,
+        opened: Some(ID),
         failed: BTreeSet::from([0]),
         skipped: BTreeSet::from([Step::Unclaim]),
     };
@@ -588,7 +613,7 @@ fn i4_an_unfinished_copy_that_the_markers_contradict_can_be_discarded() {
     for count in [1, 2] {
         every_observation(count, &mut |seen| {
             if let (Err(found), Ok(step)) =
-                (classify(seen), next(seen, Intent::Discard, &confirmed))
+                (classify_with_target(seen), next(seen, Intent::Discard, &confirmed))
             {
                 assert_eq!(step, Step::DropRecord);
                 discarded.insert(format!("{found:?}").split('(').next().unwrap().to_owned());
@@ -701,8 +726,11 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
             assert_eq!(classify(&whole), Ok(State::Migrating { rerun: false }));
             let confirm = Ok(Step::Confirm { record: false });
             assert_eq!(abort(&whole, &Session::default()), confirm);
-            assert_eq!(abort(&whole, &confirmed), Ok(Step::Unseal(1)));
-            assert_eq!(abort(&seen([sealed(1), open]), &confirmed), Ok(Step::Unseal(0)));
+            assert_eq!(abort(&whole, &confirmed), Ok(Step::Unseal { source: 1, id: ID }));
+            assert_eq!(
+                abort(&seen([sealed(1), open]), &confirmed),
+                Ok(Step::Unseal { source: 0, id: ID })
+            );
             if unknown.contains(&target) {
                 // Nothing beside the target is touched.
                 let done = Ok(Step::Done(State::Fresh));
@@ -719,11 +747,60 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
             }
         }
     }
-    // What is seen of another migration is not passed over.
-    let target = TargetSeen::Unreachable;
-    let (claim, elsewhere) = (ClaimSeen::Id(MigrationId(2)), Vec::new());
-    let seen = Observation { sources: vec![sealed(1)], target, claim, elsewhere };
-    assert_eq!(classify(&seen), Err(Contradiction::ClaimOfAnotherMigration));
+}
+
+/// Another migration with this plan's name may have taken the target since the seal.
+#[test]
+fn i4_what_was_only_sealed_comes_back_beside_another_migration_and_leaves_it_as_it_is() {
+    let theirs = MigrationId(2);
+    let confirmed = Session { confirmed: true, ..Session::default() };
+    let record = |id, stage, sources| {
+        let run = Run { id, attempt: 2 };
+        TargetSeen::Record(RecordSeen { stage, run, copied: true, sources, paths: true })
+    };
+    let seen = |(path, retired), target, claim| Observation {
+        sources: vec![SourceSeen { path, retired, temporary: false }],
+        target,
+        claim,
+        elsewhere: Vec::new(),
+    };
+    let sealed = (
+        AtPath::Marker(marker(Stage::Sealed, Run { id: ID, attempt: 1 }, Was::Directory)),
+        AtRetired::Directory(VersionFile::Native),
+    );
+    let open = (AtPath::Directory(VersionFile::Native), AtRetired::Nothing);
+    let unseal = Step::Unseal { source: 0, id: ID };
+    let mut session = confirmed.clone();
+    session.done(unseal);
+    assert_eq!(session, Session { opened: Some(ID), ..confirmed.clone() });
+    let unfinished = [RecordStage::Copying, RecordStage::Committed];
+    let targets = unfinished
+        .into_iter()
+        .flat_map(|stage| [true, false].map(|sources| record(theirs, stage, sources)))
+        .chain([TargetSeen::None, TargetSeen::NoRecord, TargetSeen::Unreachable]);
+    for target in targets {
+        for intent in [Intent::Abort, Intent::AbortCommitted] {
+            let (before, after) = (
+                seen(sealed, target, ClaimSeen::Id(theirs)),
+                seen(open, target, ClaimSeen::Id(theirs)),
+            );
+            assert_eq!(classify(&before), Ok(State::Migrating { rerun: false }), "{before:?}");
+            assert_eq!(next(&before, intent, &confirmed), Ok(unseal));
+            assert_eq!(next(&after, intent, &session), Ok(Step::Done(State::Fresh)), "{after:?}");
+            assert!(next(&before, Intent::Copy, &confirmed).is_err());
+        }
+    }
+    // Our own claim goes, and theirs stays.
+    let ours = seen(open, TargetSeen::None, ClaimSeen::Id(ID));
+    assert_eq!(next(&ours, Intent::Abort, &session), Ok(Step::Unclaim));
+    // The markers may have come back from a copy: I-1 is not left to that.
+    let live = seen(sealed, record(theirs, RecordStage::Live, true), ClaimSeen::Id(theirs));
+    assert_eq!(classify(&live), Err(Contradiction::RecordOfAnotherMigration));
+    assert!(next(&live, Intent::Abort, &confirmed).is_err());
+    // Nor is a record of the markers' own migration passed over.
+    let stale = seen(sealed, record(ID, RecordStage::Copying, true), ClaimSeen::Id(ID));
+    assert_eq!(classify(&stale), Err(Contradiction::StaleTarget));
+    assert!(next(&stale, Intent::Abort, &confirmed).is_err());
 }
 
 /// The second lock is only a second one, and a claim beside no marker says nothing.

@@ -241,9 +241,13 @@ fn rows(seen: &Observation) -> Vec<State> {
     // No record was ever begun: the target and its claim need not be known.
     let only_sealed = id.is_some() && only(&[Stage::Sealed]);
     let as_sealed = only_sealed && marked().all(|(m, _)| m.run.attempt == 1);
-    let of_another = matches!(seen.claim, ClaimSeen::Id(_)) && !claimed;
-    let recordless = !matches!(seen.target, TargetSeen::Record(_));
-    if recordless && as_sealed && whole && !claimed && !of_another {
+    // A record of another migration is not theirs, unless it is live.
+    let nothing_of_theirs = match seen.target {
+        TargetSeen::Record(record) => !here && record.stage != RecordStage::Live,
+        TargetSeen::None | TargetSeen::NoRecord => !claimed,
+        TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => true,
+    };
+    if nothing_of_theirs && as_sealed && whole {
         rows.push(State::Migrating { rerun: false });
     }
     match seen.target {
@@ -294,12 +298,10 @@ fn rows(seen: &Observation) -> Vec<State> {
                 rows.push(State::Tombstoned);
             }
         }
-        TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => {
-            if whole && claimed && as_sealed {
-                rows.push(State::Migrating { rerun: false });
-            }
-        }
-        TargetSeen::Record(_) => {}
+        TargetSeen::Record(_)
+        | TargetSeen::Unreadable
+        | TargetSeen::Unreachable
+        | TargetSeen::MainFileGone => {}
     }
     rows
 }

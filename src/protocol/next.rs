@@ -50,6 +50,8 @@ pub struct Session {
     pub verified: bool,
     /// Whether the tombstones lie ready beside the markers.
     pub prepared: bool,
+    /// The migration of the last source that this session unsealed.
+    pub opened: Option<MigrationId>,
     /// The sources whose tombstone failed; they are tried again by the next session.
     pub failed: BTreeSet<usize>,
     /// The steps that failed and that no invariant leans on; they are tried again by the next session.
@@ -94,7 +96,12 @@ pub enum Step {
         run: Run,
     },
     /// Give a source its path back.
-    Unseal(usize),
+    Unseal {
+        /// The source.
+        source: usize,
+        /// The marker's migration.
+        id: MigrationId,
+    },
     /// Set the second lock inside a retired store.
     HoldVersion(usize),
     /// Lift the second lock inside a retired store.
@@ -138,7 +145,7 @@ impl Step {
             | Self::Seal { .. }
             | Self::Mark { .. }
             | Self::PutBack { .. }
-            | Self::Unseal(_)
+            | Self::Unseal { .. }
             | Self::DeleteRetired(_)
             | Self::Tidy(_)
             | Self::BeginCopy(_)
@@ -180,13 +187,13 @@ impl Session {
             Step::Mark { attempt, .. } => self.fresh = Some(attempt),
             Step::Verify => self.verified = true,
             Step::Prepare => self.prepared = true,
+            Step::Unseal { id, .. } => self.opened = Some(id),
             // What comes after belongs to another attempt.
             Step::DropRecord => *self = Self { confirmed: self.confirmed, ..Self::default() },
             Step::Claim(_)
             | Step::Unclaim
             | Step::Seal { .. }
             | Step::PutBack { .. }
-            | Step::Unseal(_)
             | Step::HoldVersion(_)
             | Step::ReleaseVersion(_)
             | Step::DeleteRetired(_)
@@ -376,9 +383,13 @@ impl<'a> View<'a> {
     }
 
     fn unclaim(&self) -> Option<Step> {
-        let is_left = matches!(self.seen.claim, ClaimSeen::Id(_))
-            && !self.session.skipped.contains(&Step::Unclaim);
-        is_left.then_some(Step::Unclaim)
+        let is_left = match self.seen.claim {
+            // What another migration has put there since the seal stays.
+            ClaimSeen::Id(claimed) => self.session.opened.is_none_or(|opened| opened == claimed),
+            ClaimSeen::None | ClaimSeen::Unreadable => false,
+        };
+        let is_skipped = self.session.skipped.contains(&Step::Unclaim);
+        (is_left && !is_skipped).then_some(Step::Unclaim)
     }
 
     fn tidy(&self) -> Option<Step> {
@@ -520,21 +531,26 @@ impl<'a> View<'a> {
             .unwrap_or(Step::Done(State::Tombstoned)))
     }
 
-    /// Whether no source has a marker, and it can't be known what the target holds: an abort that needed
-    /// nothing of it has come to its end. What it left beside them is removed once the target is seen.
+    /// Whether no source has a marker, and it can't be known what the target holds, or it is another
+    /// migration's: an abort that needed nothing of it has come to its end.
     fn has_opened_all(&self) -> bool {
-        let is_unknown = match self.seen.target {
+        let is_not_needed = match self.seen.target {
             TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => true,
-            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_) => false,
+            TargetSeen::Record(record) => {
+                self.session.opened.is_some_and(|opened| opened != record.run.id)
+            }
+            TargetSeen::None | TargetSeen::NoRecord => false,
         };
-        is_unknown && self.sources.marked.is_empty() && self.sources.gone.is_empty()
+        is_not_needed && self.sources.marked.is_empty() && self.sources.gone.is_empty()
     }
 
     fn abort(&self) -> Result<Step, NotAllowed> {
-        if self.record.is_none() && self.sources.are_as_sealed() {
-            // I-4: no record was ever begun, so that the way back needs less than the way there.
+        if self.sources.need_no_target(self.seen.target) {
+            // I-4: no record was ever begun, so that the way back needs less than the way there. What
+            // the seals left goes while the markers say of which migration it is.
             let confirm = (!self.session.confirmed).then_some(Step::Confirm { record: false });
-            return Ok(confirm.or_else(|| self.unseal()).unwrap_or(Step::Done(State::Fresh)));
+            let step = confirm.or_else(|| self.tidy()).or_else(|| self.unseal());
+            return Ok(step.unwrap_or(Step::Done(State::Fresh)));
         }
         if let Some(step) = self.confirm() {
             return Ok(step);
@@ -558,7 +574,9 @@ impl<'a> View<'a> {
     fn unseal(&self) -> Option<Step> {
         self.sources.marked.last().map(|m| match m.retired {
             Some(VersionFile::Held) => Step::ReleaseVersion(m.source),
-            Some(VersionFile::Native) | None => Step::Unseal(m.source),
+            Some(VersionFile::Native) | None => {
+                Step::Unseal { source: m.source, id: m.marker.run.id }
+            }
         })
     }
 

@@ -129,7 +129,14 @@ impl Target {
                 let _ = crate::disk::remove_file(&unnamed);
             }
             made?;
-            crate::disk::rename_new(&unnamed, &self.path).map_err(StepError::Unknown)?;
+            crate::disk::rename_new(&unnamed, &self.path).map_err(|cause| match cause {
+                // I-8: somebody has put a file there, and ours has no name yet.
+                Cause::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let _ = crate::disk::remove_file(&unnamed);
+                    StepError::Failed(Cause::ChangedUnderneath(self.path.clone()))
+                }
+                unknown => StepError::Unknown(unknown),
+            })?;
         }
         crate::disk::sync_folder(self.folder()).map_err(StepError::Unknown)
     }
