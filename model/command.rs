@@ -9,6 +9,7 @@ mod pages;
 mod parts;
 pub mod places;
 mod stopping;
+mod verifying;
 mod wording;
 
 use crate::child;

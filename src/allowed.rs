@@ -44,10 +44,13 @@ impl Places {
             && seen.record().is_none();
         let mut markers = seen.looks.iter().filter_map(|look| look.path.marker());
         if copies && self.plan.is_plain() && markers.any(|marker| !marker.plain) {
-            return Err(Cause::PlanChanged(
-                "the program that began it has tables of its own, and this plan has none"
-                    .to_owned(),
-            ));
+            let how = "the program that began it has tables of its own, and this plan has none";
+            let next = if intent == Intent::Rerun {
+                "let that program copy once more, or use its own plan; restore-kv needs no plan of tables"
+            } else {
+                "start that program, which goes on with it, or use its own plan, or abort"
+            };
+            return Err(Cause::PlanChanged { how: how.to_owned(), next });
         }
         Ok(())
     }

@@ -417,7 +417,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Cancelled
         | Cause::Bug(_) => false,
         Cause::Plan(_)
-        | Cause::PlanChanged(_)
+        | Cause::PlanChanged { .. }
         | Cause::NotUtf8(_)
         | Cause::MarkerMoved { .. }
         | Cause::SourceMissing { .. }

@@ -26,7 +26,7 @@ pub enum Error {
         cause: Cause,
     },
     /// A durable step may or may not have happened; opening again finds out.
-    #[error("it is not known whether it could {step}: {cause}; run it again, which finds out")]
+    #[error("it is not known whether it could {step}, and the next run finds out: {cause}")]
     OutcomeUnknown {
         /// What was being done.
         step: &'static str,
@@ -37,7 +37,7 @@ pub enum Error {
     /// What is on disk fits no state; a person decides.
     #[error(transparent)]
     Contradiction(Box<Contradicted>),
-    /// What was read back is not what was written; nothing was committed.
+    /// What was read back is not what was written; the commit point has not passed.
     #[error(transparent)]
     Verification(Box<Mismatch>),
     /// Going on would lose something, so it needs an operator's word.
@@ -51,6 +51,10 @@ pub enum Error {
         next: String,
     },
 }
+
+/// What to do about a plan that has changed: once the database is live, and before.
+pub(crate) const BEGUN_WITH: &str = "use the plan that it was begun with";
+pub(crate) const BEGUN_WITH_OR_ABORT: &str = "use the plan that it was begun with, or abort first";
 
 /// A contradiction, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,10 +191,13 @@ pub enum Cause {
     )]
     Bug(String),
     /// The plan is not the one that the copy was begun with.
-    #[error(
-        "the plan has changed since the copy began: {0}; use the plan it was begun with, or abort first"
-    )]
-    PlanChanged(String),
+    #[error("the plan is not the one that the migration was begun with: {how}; {next}")]
+    PlanChanged {
+        /// How it differs.
+        how: String,
+        /// What a person can do.
+        next: &'static str,
+    },
     /// A path is not UTF-8, so a marker could not name it.
     #[error("the path {} is not UTF-8, and a marker must name it; use a path that is", .0.display())]
     NotUtf8(PathBuf),

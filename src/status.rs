@@ -86,6 +86,8 @@ pub struct SourceStatus {
     /// How the retired store differs from what was sealed, or that it is gone: its files by their
     /// lengths. None where it does not, and where there is nothing to compare it with.
     pub retired_differs: Option<String>,
+    /// Whether the retired store could be compared with what was sealed.
+    pub retired_compared: bool,
     /// The process that has the store open, so far as the system says.
     pub in_use_by: Option<String>,
     /// Why something could not be read.
@@ -214,6 +216,12 @@ fn look(plan: &Plan) -> Status {
         Ok(state) => {
             status.state = state.name();
             status.can = verbs(state, &places, &seen);
+            let is_changed = |s: &SourceStatus| s.retired.is_some() && s.retired_differs.is_some();
+            if status.sources.iter().any(is_changed)
+                && let Some(verb) = status.can.iter_mut().find(|verb| **verb == Verb::RECLAIM)
+            {
+                *verb = Verb::RECLAIM_CHANGED;
+            }
             // Where what was only sealed is to be given back, the target need not be known.
             if let Err(Error::Contradiction(told)) = places.classify_with_target(&seen) {
                 (status.what, status.next) = (Some(told.what), Some(told.next));
@@ -274,6 +282,9 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
     let tree = store
         .filter(|store| marker.is_some() || store.join("version").is_file())
         .map(|store| inventory::tree(store));
+    let compared = matches!(&tree, Some(Ok(_)))
+        && matches!(retired, Standing::Directory(_))
+        && marker.is_some_and(|m| m.stage != Stage::Reclaimed && m.store.is_some());
     let differs = marker.and_then(|marker| retired_differs(marker, retired, tree.as_ref()));
     SourceStatus {
         marker: match path {
@@ -290,6 +301,7 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
         id: marker.map(|marker| marker.id),
         attempt: marker.map(|marker| marker.attempt),
         retired_differs: differs,
+        retired_compared: compared,
         foreign: tree.and_then(Result::ok).map(|tree| tree.foreign).unwrap_or_default(),
         in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
         detail: path.detail().or(retired.detail()).map(str::to_owned),
@@ -432,6 +444,7 @@ impl SourceStatus {
             attempt: None,
             foreign: Vec::new(),
             retired_differs: None,
+            retired_compared: false,
             in_use_by: None,
             detail: None,
         }
@@ -503,10 +516,13 @@ impl Verb {
         verb: "abort",
         does: "throw the verified copy away; the stores go back unless a tombstone stands",
     };
-    const VERIFY: Self =
-        Self { verb: "verify", does: "compare the SQL database with what was copied" };
+    const VERIFY: Self = Self { verb: "verify", does: "compare both sides with what was copied" };
     const RECLAIM: Self =
         Self { verb: "reclaim", does: "free the retired stores' bytes; no way back after that" };
+    const RECLAIM_CHANGED: Self = Self {
+        verb: "reclaim --even-if-changed",
+        does: "free the retired stores' bytes, though some are not as they were sealed",
+    };
     const RERUN: Self = Self {
         verb: "rerun",
         does: "copy the retired stores once more; writes made in SQL are lost",

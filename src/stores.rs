@@ -3,7 +3,7 @@
 use crate::copy::{Copied, Job, Middle, Sizes, Table, compare_target, copy, digest_source, verify};
 use crate::disk;
 use crate::driver::{Driver, stopped};
-use crate::error::{Cause, Error};
+use crate::error::{BEGUN_WITH, BEGUN_WITH_OR_ABORT, Cause, Error};
 use crate::kv::{Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::observer::{Observer, Pace, Phase};
@@ -145,10 +145,11 @@ impl Driver {
         for source in &self.places.plan.inner.sources {
             let quarantined = record.quarantined(&source.name);
             if quarantined > source.quarantine {
-                return Err(Cause::PlanChanged(format!(
-                    "{quarantined} pairs of source '{}' are in quarantine, and it lets {} there now",
+                let how = format!(
+                    "{quarantined} pairs of source '{}' are in quarantine, and the plan allows {} now",
                     source.name, source.quarantine
-                )));
+                );
+                return Err(Cause::PlanChanged { how, next: BEGUN_WITH_OR_ABORT });
             }
         }
         Ok(())
@@ -281,7 +282,19 @@ impl Driver {
         }
         match self.open_retired(at) {
             Ok(Some(store)) => (Some(store), Compared::Same),
+            Ok(None) if marker.is_none() => {
+                let path = self.places.sites.get(at).map(|site| site.path.display().to_string());
+                let reason = format!(
+                    "neither its marker nor its retired store is at {}; mount their volume, or put them back, and run this again",
+                    path.unwrap_or_default()
+                );
+                (None, Compared::Unread { reason })
+            }
             Ok(None) => (None, Compared::Missing),
+            Err(Cause::RetiredChanged { difference, .. }) => {
+                let how = format!("it is not what was sealed: {difference}");
+                (None, Compared::Differs { how })
+            }
             Err(cause) => (None, Compared::Unread { reason: cause.to_string() }),
         }
     }
@@ -500,7 +513,12 @@ pub(crate) fn changed_plan(record: &Record, first: Option<&KeyspaceRecorded>) ->
     if more > 0 {
         names.push(format!("and {more} more"));
     }
-    Cause::PlanChanged(format!("the record has {}", names.join("; ")))
+    let how = format!("the record has {}", names.join("; "));
+    let next = match record.stage {
+        RecordStage::Copying | RecordStage::Committed => BEGUN_WITH_OR_ABORT,
+        RecordStage::Live => BEGUN_WITH,
+    };
+    Cause::PlanChanged { how, next }
 }
 
 #[cfg(test)]
@@ -529,10 +547,10 @@ mod tests {
             let record =
                 Record::new("p", run, vec![], keyspaces, vec![], String::new(), String::new());
             let first = first.and_then(|first| record.keyspaces.get(first));
-            let Cause::PlanChanged(told) = changed_plan(&record, first) else {
+            let Cause::PlanChanged { how, .. } = changed_plan(&record, first) else {
                 panic!("another cause")
             };
-            told
+            how
         };
         assert_eq!(
             told(2, Some(1)),

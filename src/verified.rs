@@ -24,7 +24,7 @@ pub struct Verified {
 pub struct VerifiedStore {
     /// The source's name.
     pub source: String,
-    /// What is there now; it is never `Changed`, since what differs is not read.
+    /// What is there now; it is never `Changed`, since what is not as it was sealed is not read.
     pub store: Compared,
 }
 
@@ -60,13 +60,19 @@ pub enum Compared {
         /// Bytes of their keys and values.
         bytes: u64,
     },
+    /// Something else, and it was not read to its end: a store is not what was sealed, or a row can't be
+    /// made a pair again.
+    Differs {
+        /// How.
+        how: String,
+    },
     /// Nothing: its bytes were freed by reclaim.
     Freed,
     /// Nothing: there was no store to copy from.
     NeverThere,
     /// Nothing, though it should be there.
     Missing,
-    /// It can't be read.
+    /// It could not be looked at, so it is not known whether it differs.
     Unread {
         /// Why, and what a person can do.
         reason: String,
@@ -88,6 +94,22 @@ impl Verified {
             && self.keyspaces.iter().all(|keyspace| keyspace.store.is_whole())
     }
 
+    /// Whether everything could be looked at. What could not be is neither whole nor different.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_read = |found: &Compared| !matches!(found, Compared::Unread { .. });
+        self.stores.iter().all(|store| is_read(&store.store))
+            && self.keyspaces.iter().all(|k| is_read(&k.store) && is_read(&k.target))
+    }
+
+    /// Whether a retired store, so far as it could be looked at, is missing, is not what was sealed, or
+    /// holds something else than was copied.
+    #[must_use]
+    pub fn stores_differ(&self) -> bool {
+        self.stores.iter().any(|store| store.store.differs())
+            || self.keyspaces.iter().any(|keyspace| keyspace.store.differs())
+    }
+
     /// Pairs that were copied, of all keyspaces.
     #[must_use]
     pub fn pairs(&self) -> u64 {
@@ -106,7 +128,16 @@ impl Compared {
     const fn is_whole(&self) -> bool {
         match self {
             Self::Same | Self::Freed | Self::NeverThere => true,
-            Self::Changed { .. } | Self::Missing | Self::Unread { .. } => false,
+            Self::Changed { .. } | Self::Differs { .. } | Self::Missing | Self::Unread { .. } => {
+                false
+            }
+        }
+    }
+
+    const fn differs(&self) -> bool {
+        match self {
+            Self::Changed { .. } | Self::Differs { .. } | Self::Missing => true,
+            Self::Same | Self::Freed | Self::NeverThere | Self::Unread { .. } => false,
         }
     }
 }

@@ -135,7 +135,7 @@ fn verify_on_a_volume_that_is_mounted_read_only_says_so() {
     let daemon = Daemon::new();
     daemon.ends("migrate", &["--yes"], 0);
     let read_only = Mount::read_only(&daemon.path("sessions.retired"));
-    let said = text(&daemon.ends("verify", &[], 6).stdout);
+    let said = text(&daemon.ends("verify", &[], 3).stdout);
     let reason = "sessions.retired: Read-only file system (os error 30); mount";
     assert!(said.contains(reason), "{said}");
     assert!(said.contains("accounts/first: 20 pairs copied; retired store: as copied"), "{said}");

@@ -54,7 +54,9 @@ fn i2_a_volume_in_a_store_is_refused_and_one_that_hides_a_sealed_store_is_not_co
     let mount = Mount::memory(&daemon.path("accounts.retired/keyspaces"), 64);
     let verified = said(&daemon.ends("verify", &[], 6));
     assert!(
-        verified.contains("accounts/first: 20 pairs copied; retired store: NOT READ"),
+        verified.contains(
+            "accounts/first: 20 pairs copied; retired store: DIFFERS (it is not what was sealed"
+        ),
         "{verified}"
     );
     assert!(verified.contains("the retired stores do NOT hold what was copied"), "{verified}");

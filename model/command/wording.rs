@@ -2,7 +2,8 @@
 
 use super::{COMMAND, Daemon, code, cutover, text, unchanged};
 use crate::child;
-use crate::common::{SOURCES, read_table, small_store, snapshot};
+use crate::common::{Pairs, SOURCES, read_table, small_store, snapshot, write_store};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -179,4 +180,65 @@ fn a_marker_names_the_command_that_goes_back_and_it_works_as_it_stands() {
         .expect("a shell");
     assert_eq!(code(&shell), 0, "{}", text(&shell.stderr));
     daemon.is_whole_in_kv();
+}
+
+/// The first block in this language of one of the guides.
+fn block(guide: &str, language: &str) -> String {
+    let path = format!("{}/docs/{guide}", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).expect("the guide");
+    let block = text.split(&format!("```{language}\n")).nth(1).expect("a block");
+    block.split("```").next().expect("its end").to_owned()
+}
+
+#[test]
+fn the_plan_file_of_the_guide_works_and_every_key_is_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let pair = |value: &str| BTreeMap::from([(b"k".to_vec(), value.as_bytes().to_vec())]);
+    let pairs = ["balances", "names"].map(|name| (name.to_owned(), pair(name)));
+    write_store(&at("accounts"), &Pairs::from(pairs));
+    let example = block("operators.md", "toml");
+    fs::write(at("plan.toml"), &example).expect("writes");
+    let named = at("plan.toml").display().to_string();
+    for verb in [&["plan"][..], &["migrate", "--yes"], &["verify"]] {
+        let output = cutover(&[verb, &["--plan", &named]].concat());
+        assert_eq!(code(&output), 0, "{verb:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(read_table(&at("app.sqlite"), "account_balance"), pair("balances"));
+    assert_eq!(read_table(&at("app.sqlite"), "accounts_names"), pair("names"));
+    // The keys, as the command itself lists them.
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operators.md"));
+    let guide = guide.expect("the guide");
+    for (file, keys) in [
+        ("target = 't'\nnone = 1", 5),
+        ("target = 't'\n[[source]]\nname='a'\npath='a'\nnone = 1", 8),
+    ] {
+        fs::write(at("plan.toml"), file).expect("writes");
+        let said = text(&cutover(&["status", "--plan", &named]).stderr);
+        let listed = said.split("expected one of ").nth(1).expect("a list");
+        let listed: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+        assert_eq!(listed.len(), keys, "{said}");
+        for key in listed {
+            let is_used = example
+                .lines()
+                .any(|line| line.starts_with(&format!("{key} = ")) || line == format!("[[{key}]]"));
+            assert!(is_used, "{key} is not in the example");
+            assert!(guide.contains(&format!("| `{key}` |")), "{key} is not in the table");
+        }
+    }
+}
+
+#[test]
+fn a_blob_table_is_what_the_guide_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let pairs = BTreeMap::from([(b"k".to_vec(), b"v".to_vec())]);
+    write_store(&folder.path().join("accounts"), &Pairs::from([("balances".to_owned(), pairs)]));
+    let source = format!("accounts={}", at("accounts"));
+    let words = ["migrate", "--yes", "--source", &source, "--target", &at("t.sqlite")];
+    assert_eq!(code(&cutover(&words)), 0);
+    let connection = rusqlite::Connection::open(at("t.sqlite")).expect("opens");
+    let made = "SELECT sql FROM sqlite_schema WHERE name = 'accounts_balances'";
+    let made: String = connection.query_row(made, [], |row| row.get(0)).expect("a table");
+    assert_eq!(block("authors.md", "sql").trim(), made);
 }

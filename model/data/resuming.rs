@@ -86,8 +86,8 @@ fn opening_a_migrated_plan_opens_no_kv_store() {
     };
     let verified = handle.verify(&mut ()).expect("verifies");
     for keyspace in verified.keyspaces {
-        let cutover::Compared::Unread { reason } = keyspace.store else { panic!("{keyspace:?}") };
-        assert!(reason.contains("is not what was sealed"), "{reason}");
+        let cutover::Compared::Differs { how } = keyspace.store else { panic!("{keyspace:?}") };
+        assert!(how.contains("is not what was sealed"), "{how}");
         assert_eq!(keyspace.target, cutover::Compared::Same);
     }
 }

@@ -189,8 +189,8 @@ fn a_row_that_can_not_be_made_a_pair_again_is_told_with_its_keyspace_and_the_rea
     let unread = verified.keyspaces.iter().find(|k| k.target != Compared::Same);
     let unread = unread.expect("one that can't be read");
     assert_eq!((&*unread.source, &*unread.keyspace), ("sessions", "s"));
-    let Compared::Unread { reason } = &unread.target else { panic!("{unread:?}") };
-    assert!(reason.contains("can't be read back: its account is gone; "), "{reason}");
+    let Compared::Differs { how } = &unread.target else { panic!("{unread:?}") };
+    assert!(how.contains("can't be read back: its account is gone"), "{how}");
 }
 
 /// Runs into a refusal, goes back, and finds the stores whole.

@@ -219,9 +219,9 @@ fn verify_notices_a_retired_store_that_was_changed() {
     // The store is not what was sealed, so none of it is read.
     for keyspace in &verified.keyspaces {
         match &keyspace.store {
-            Compared::Unread { reason } => {
+            Compared::Differs { how } => {
                 assert_eq!(keyspace.source, "accounts");
-                assert!(reason.contains("is not what was sealed"), "{reason}");
+                assert!(how.contains("is not what was sealed"), "{how}");
             }
             other => assert_eq!((&*keyspace.source, other), ("sessions", &Compared::Same)),
         }

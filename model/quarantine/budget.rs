@@ -112,11 +112,11 @@ fn a_budget_that_is_lowered_behind_the_copy_is_refused_before_the_commit_point()
     let begun = fresh_handle(&plan(folder.path(), ENOUGH)).begin().expect("begins");
     drop(begun.prepare(&mut ()).expect("prepares"));
     for (budget, words) in [
-        ([1, 9], "2 pairs of source 'accounts' are in quarantine, and it lets 1 there now"),
-        ([2, 0], "9 pairs of source 'sessions' are in quarantine, and it lets 0 there now"),
+        ([1, 9], "2 pairs of source 'accounts' are in quarantine, and the plan allows 1 now"),
+        ([2, 0], "9 pairs of source 'sessions' are in quarantine, and the plan allows 0 now"),
     ] {
         let error = cutover::sql(&plan(folder.path(), budget), &mut ()).expect_err("it stops");
-        assert!(matches!(error, Error::Refused(Cause::PlanChanged(_))), "{error:?}");
+        assert!(matches!(error, Error::Refused(Cause::PlanChanged { .. })), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
         assert!(matches!(
             cutover::open(&plan(folder.path(), budget)).expect("opens"),

@@ -176,7 +176,7 @@ fn i2_a_verification_says_of_a_store_that_is_not_what_was_sealed_what_is_missing
     for keyspace in &verified.keyspaces {
         match (keyspace.source.as_str(), &keyspace.store) {
             ("accounts", Compared::Same) => {}
-            ("sessions", Compared::Unread { reason }) => assert!(reason.contains(RUINS[1].1)),
+            ("sessions", Compared::Differs { how }) => assert!(how.contains(RUINS[1].1)),
             other => panic!("{other:?}"),
         }
     }

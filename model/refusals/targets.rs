@@ -322,7 +322,7 @@ fn a_plan_that_changed_since_the_copy_began_is_refused() {
         .build()
         .expect("a plan");
     let error = cutover::sql(&plan, &mut ()).expect_err("it is refused");
-    assert!(matches!(&error, Error::Refused(Cause::PlanChanged(_))), "{error:?}");
+    assert!(matches!(&error, Error::Refused(Cause::PlanChanged { .. })), "{error:?}");
     says(&error, &["sessions/first as blobs into sessions_first", "or abort first"]);
     cutover::sql(&daemon.plan(), &mut ()).expect("the plan that it was begun with goes on");
 }

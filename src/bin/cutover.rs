@@ -74,7 +74,9 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
         Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
         Command::Rerun(change) => copying(&change.plan, |plan| verbs::rerun(plan, change.into())),
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
-        Command::Reclaim(change) => verbs::reclaim(&change.plan.build()?, change.yes),
+        Command::Reclaim(free) => {
+            verbs::reclaim(&free.change.plan.build()?, free.change.yes, free.even_if_changed)
+        }
         Command::Demo { folder } => demo::run(folder),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man { folder } => pages::man(folder.as_deref()),

@@ -312,7 +312,7 @@ fn miscount(job: &Job<'_>, counted: u64, read: u64) -> StepError {
         side: "what was read from the store".to_owned(),
         expected_pairs: counted,
         found_pairs: read,
-        next: "nothing was committed; abort, and begin again".to_owned(),
+        next: "its last chunk was not written; abort, and begin again".to_owned(),
     }))
 }
 

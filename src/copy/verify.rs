@@ -84,17 +84,35 @@ pub(crate) fn compare_target(
 ) -> Result<(Vec<Compared>, Vec<(String, String, u64)>), Cause> {
     let unread = |error: StepError| match error {
         StepError::Failed(Cause::Cancelled) => Err(Cause::Cancelled),
+        StepError::Failed(Cause::RowRefused { reason, .. }) => {
+            Ok(Compared::Differs { how: format!("a row can't be read back: {reason}") })
+        }
+        // What goes before the commit point is no advice here.
+        StepError::Failed(Cause::Engine { message, .. }) => Ok(Compared::Unread {
+            reason: format!(
+                "SQLite failed to read back the rows: {message}; look at the disk and the table's definition and run this again"
+            ),
+        }),
         StepError::Failed(cause) | StepError::Unknown(cause) => {
             Ok(Compared::Unread { reason: cause.to_string() })
         }
-        StepError::Mismatch(mismatch) => Ok(Compared::Unread { reason: mismatch.to_string() }),
+        StepError::Mismatch(mismatch) => Ok(Compared::Differs { how: mismatch.to_string() }),
     };
-    let mut reading = match Reading::new(target, quarantine, copied) {
+    let reading = target.reader().map_err(StepError::from).and_then(|connection| {
+        // Without its table none is in quarantine any more, and each keyspace that had some says so.
+        let quarantine = quarantine.filter(|table| has_table(&connection, table));
+        Reading::new(target, quarantine, copied)
+    });
+    let mut reading = match reading {
         Ok(reading) => reading,
         Err(error) => return Ok((vec![unread(error)?; copied.len()], Vec::new())),
     };
     let mut compared = Vec::new();
     for copied in copied {
+        if !copied.keyspace.tables.iter().all(|table| has_table(&reading.first, table)) {
+            compared.push(Compared::Missing);
+            continue;
+        }
         compared.push(match reading.keyspace(copied, observer) {
             Ok(found) if reading.kept.of(copied.keyspace) == copied.keyspace.quarantined => {
                 compare(copied.keyspace, found)
@@ -159,6 +177,11 @@ impl<'a> Reading<'a> {
         total.join(found);
         Ok(found)
     }
+}
+
+/// Whether a table is there; what can't be looked at fails where it is read.
+fn has_table(connection: &Connection, table: &str) -> bool {
+    connection.table_exists(None, table).unwrap_or(true)
 }
 
 /// Tells how much of a keyspace is found, after what was found `before` it, and asks whether to stop.
@@ -299,8 +322,9 @@ fn mismatch(source: &str, keyspace: &str, side: &str, expected: u64, found: u64)
         side: side.to_owned(),
         expected_pairs: expected,
         found_pairs: found,
-        next: "nothing was committed; find out what changed it and run this again, or abort"
-            .to_owned(),
+        next:
+            "the commit point has not passed; find out what changed it and run this again, or abort"
+                .to_owned(),
     }))
 }
 

@@ -98,7 +98,10 @@ samples! { causes, Cause,
     }],
     Cause::Plan(_) => [Cause::Plan("two sources are named 'accounts'".into())],
     Cause::Bug(_) => [Cause::Bug("the plan took too many steps".into())],
-    Cause::PlanChanged(_) => [Cause::PlanChanged("the record has accounts/first as blobs into a".into())],
+    Cause::PlanChanged { .. } => [Cause::PlanChanged {
+        how: "the record has accounts/first as blobs into a".into(),
+        next: super::BEGUN_WITH_OR_ABORT,
+    }],
     Cause::NotUtf8(_) => [Cause::NotUtf8(path("accounts"))],
     Cause::MarkerMoved { .. } => [Cause::MarkerMoved {
         path: path("accounts"),

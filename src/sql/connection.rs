@@ -18,7 +18,7 @@ pub(crate) enum StepError {
     Failed(Cause),
     /// It may have been done.
     Unknown(Cause),
-    /// The rows are not the pairs; nothing was committed.
+    /// The rows are not the pairs; the commit point has not passed.
     Mismatch(Box<crate::error::Mismatch>),
 }
 

@@ -6,7 +6,7 @@ use super::fence::{self, Schemas};
 use super::target::{NOT_OURS, Standing, Target, check_indexes, check_standing, define};
 use super::{index, record};
 use crate::copy::{Rows, Table, quarantine_table};
-use crate::error::Cause;
+use crate::error::{BEGUN_WITH_OR_ABORT, Cause};
 use crate::owner::Owner;
 use crate::plan::Keyspace;
 use crate::protocol::record::{
@@ -262,10 +262,9 @@ impl Target {
         let made: HashMap<&str, &TableRecorded> =
             made.map(|table| (table.name.as_str(), table)).collect();
         let changed = |table: &TableRecorded| {
-            Cause::PlanChanged(format!(
-                "table '{}' was given other indexes than the plan has now",
-                table.name
-            ))
+            let how =
+                format!("table '{}' was given other indexes than the plan has now", table.name);
+            Cause::PlanChanged { how, next: BEGUN_WITH_OR_ABORT }
         };
         for planned in planned {
             let Some(table) = made.get(planned.name.as_str()) else { continue };

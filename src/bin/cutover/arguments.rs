@@ -45,7 +45,7 @@ pub(crate) enum Command {
     RestoreKv(ChangeOrLost),
     /// Free the bytes of the retired stores, for good
     #[command(after_help = HELP)]
-    Reclaim(Change),
+    Reclaim(Free),
     /// Make three small stores, migrate them, lose the SQL file and copy once more, step by step
     Demo {
         /// The folder to work in; must be missing or empty
@@ -105,6 +105,15 @@ pub(crate) struct ChangeOrLost {
     /// The SQL database was live, is there without its record, and the writes made in it may be lost
     #[arg(long)]
     pub(crate) record_lost: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Free {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Delete a retired store also where it is not what was sealed
+    #[arg(long)]
+    pub(crate) even_if_changed: bool,
 }
 
 /// What the operator has said already.

@@ -17,13 +17,14 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
   2  wrong usage: an argument or the plan file
-  3  refused, and nothing was changed
+  3  refused, or something could not be looked at, and nothing was changed
   4  contradiction: what is on disk fits no state, and a person decides
   5  needs approval: --yes, or another verb that says what is lost
-  6  verification failed
+  6  verification failed: what is there is not what was copied
   7  failed part-way, or the outcome is not known: run it again
   8  verify: only the SQL database has changed since it was copied, as a daemon changes it
-  130  stopped as asked, by Ctrl-C or a signal: run it again, or abort";
+  130  stopped as asked, by Ctrl-C or a signal: run it again, or abort; a second signal ends it at once,
+       as a kill does, and a shell then shows 128 and the signal's number (143 for SIGTERM)";
 
 /// Why a command ends before it is done.
 #[derive(Debug)]

@@ -127,13 +127,18 @@ pub(crate) fn verified(plan: &Plan, verified: &Verified, json: bool) -> Result<(
         tell_verified(verified);
         quarantine(plan)?;
     }
-    let unread = |found: &VerifiedKeyspace| matches!(found.target, Compared::Unread { .. });
+    let is_lost = |found: &VerifiedKeyspace| {
+        matches!(found.target, Compared::Missing | Compared::Differs { .. })
+    };
     if verified.is_whole() {
         Ok(())
-    } else if verified.stores_are_whole() && !verified.keyspaces.iter().any(unread) {
-        Err(Stop::silent(CHANGED_SINCE))
-    } else {
+    } else if verified.stores_differ() || verified.keyspaces.iter().any(is_lost) {
         Err(Stop::silent(VERIFICATION))
+    } else if !verified.is_complete() {
+        // Not to be able to look is no difference.
+        Err(Stop::silent(REFUSED))
+    } else {
+        Err(Stop::silent(CHANGED_SINCE))
     }
 }
 
@@ -158,10 +163,14 @@ fn tell_verified(verified: &Verified) {
             say(&format!("{}: no keyspace copied; retired store: {is}", store.source));
         }
     }
+    let is_unread = |found: &VerifiedKeyspace| matches!(found.target, Compared::Unread { .. });
     let is_freed = |found: &VerifiedKeyspace| found.store == Compared::Freed;
     let has_copied = verified.pairs() > 0;
-    say(if !verified.stores_are_whole() {
+    say(if verified.stores_differ() {
         "the retired stores do NOT hold what was copied: keep them, and find out what changed them"
+    } else if !verified.stores_are_whole() {
+        "the retired stores were NOT all compared, so it is not known whether they hold what was \
+         copied: see above what is in the way, and run verify again"
     } else if verified.keyspaces.iter().any(is_freed) {
         "the retired stores were freed by reclaim"
     } else if has_copied {
@@ -173,6 +182,9 @@ fn tell_verified(verified: &Verified) {
         "the SQL database holds what was copied"
     } else if verified.target_is_whole() {
         "nothing was copied into the SQL database, and its tables hold nothing"
+    } else if verified.keyspaces.iter().any(is_unread) {
+        "the SQL database was NOT all compared, so it is not known whether it holds what was copied: \
+         see above what is in the way, and run verify again"
     } else {
         "the SQL database does not hold what was copied any more; once the daemon has written to it, \
          differences there are its own writes"
@@ -187,7 +199,8 @@ fn compared(found: &Compared) -> String {
         Compared::Freed => "freed".to_owned(),
         Compared::NeverThere => "there was none".to_owned(),
         Compared::Missing => "MISSING".to_owned(),
-        Compared::Unread { reason } => format!("NOT READ ({reason})"),
+        Compared::Differs { how } => format!("DIFFERS ({how})"),
+        Compared::Unread { reason } => format!("NOT COMPARED ({reason})"),
         _ => "not known to this command".to_owned(),
     }
 }
@@ -256,6 +269,28 @@ pub(crate) fn differing(plan: &Plan) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Which retired stores there are to be freed, and how each stands beside what was sealed: those that
+/// differ are returned.
+pub(crate) fn retired(plan: &Plan) -> Result<Vec<String>, Stop> {
+    let mut changed = Vec::new();
+    for source in &cutover::status(plan)?.sources {
+        let Some(retired) = &source.retired else { continue };
+        let stands = match &source.retired_differs {
+            Some(differs) => {
+                changed.push(format!("'{}' at {retired}: {differs}", source.name));
+                format!("NOT as it was sealed: {differs}")
+            }
+            None if source.retired_compared => {
+                "as it was sealed, by its files' names and lengths".to_owned()
+            }
+            None if source.marker == "reclaimed" => "freed in part already".to_owned(),
+            None => "nothing says what was sealed, so it is not compared".to_owned(),
+        };
+        say(&format!("  source '{}' at {retired}: {stands}", source.name));
+    }
+    Ok(changed)
 }
 
 /// What a reclaim did to each source.

@@ -263,13 +263,26 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
 }
 
 /// Frees the retired bytes.
-pub(crate) fn reclaim(plan: &Plan, yes: bool) -> Result<(), Stop> {
+pub(crate) fn reclaim(plan: &Plan, yes: bool, even_if_changed: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Tombstoned(handle) => {
             report::foreign(plan)?;
+            say("this deletes the last bytes of the old stores:");
+            let changed = report::retired(plan)?;
+            if !changed.is_empty() && !even_if_changed {
+                return Err(Stop::new(
+                    NEEDS_APPROVAL,
+                    format!(
+                        "nothing was deleted: what is not as it was sealed may hold data that is nowhere \
+                         else (source {}); run verify and find out what changed it, or, if it may go all \
+                         the same, give --even-if-changed",
+                        changed.join("; source ")
+                    ),
+                ));
+            }
             approve(
-                "this deletes the retired stores. No rerun and no way back to the KV stores is \
-                 possible after it; the markers stay",
+                "No rerun and no way back to the KV stores is possible after it; the markers stay. The \
+                 check to run before is `cutover verify`, which reads every pair on both sides.",
                 yes,
             )?;
             let handle = handle.reclaim(ticket::Reclaim::losing_the_way_back())?;
