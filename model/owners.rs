@@ -349,7 +349,7 @@ fn a_target_that_the_stores_owner_may_not_write_is_refused_before_anything_is_ch
             let said = stores.ends("022", verb, 3);
             let named = format!("belongs to user {uid}");
             assert!(said.contains(&named) && said.contains(&format!("mode {mode:o}")), "{said}");
-            assert!(said.contains("to whom the stores belong"), "{said}");
+            assert!(said.contains("who owns the stores"), "{said}");
             unchanged(&stores.folder, &before);
         }
     }

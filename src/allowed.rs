@@ -1,7 +1,8 @@
 //! What would be refused before anything is changed: so that no advice names a verb that can't work.
 
 use crate::error::Cause;
-use crate::kv::Standing;
+use crate::handle::Loss;
+use crate::kv::{Standing, check_native};
 use crate::look::{Places, Seen};
 use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record};
@@ -28,10 +29,14 @@ impl Places {
     }
 
     /// Refuses what the plan can't be used for, as it stands beside what was begun.
-    fn check_intent(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
+    pub(crate) fn check_intent(&self, seen: &Seen, intent: Intent) -> Result<(), Cause> {
         self.check_plain(seen, intent)?;
         match (intent, seen.record()) {
-            (Intent::Begin(_) | Intent::Prepare | Intent::Copy, None) => self.check_missing(seen),
+            (Intent::Begin(_), None) => {
+                self.check_missing(seen)?;
+                self.check_native(seen)
+            }
+            (Intent::Prepare | Intent::Copy, None) => self.check_missing(seen),
             (Intent::Prepare | Intent::Copy, Some(record)) => self.check_recorded(record),
             _ => Ok(()),
         }
@@ -67,6 +72,42 @@ impl Places {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a folder at a source's path that is no store, so far as its version file tells.
+    pub(crate) fn check_native(&self, seen: &Seen) -> Result<(), Cause> {
+        let folders = self.sites.iter().zip(&seen.looks);
+        let mut folders = folders.filter(|(_, look)| matches!(look.path, Standing::Directory(_)));
+        folders.try_for_each(|(site, _)| check_native(&site.name, &site.path))
+    }
+
+    /// What is lost by going on without the SQL database, where there are tombstones and it is gone.
+    pub(crate) fn loss(&self, seen: &Seen) -> Loss {
+        let since = seen.live_since().map(str::to_owned);
+        let written = since.as_ref().map_or_else(
+            || {
+                "no marker says that it was ever live, and what was written to it, if it was, is in no \
+                 KV store"
+                    .to_owned()
+            },
+            |since| {
+                format!(
+                    "what was written to it since it went live, at {since}, is in no KV store"
+                )
+            },
+        );
+        let rerun = if self.allows(seen, Intent::Rerun) {
+            "`cutover rerun` copies the retired stores once more, or `cutover restore-kv` gives them back"
+        } else if seen.is_restoring() {
+            "`cutover restore-kv` goes on with giving the stores back"
+        } else {
+            "the program that uses it must copy the retired stores once more, or `cutover restore-kv` gives them back"
+        };
+        Loss {
+            what: format!("the SQL database is gone, and {written}"),
+            since,
+            next: format!("restore it from a backup, or, if it is lost, {rerun}"),
+        }
     }
 
     /// Refuses a plan that does not copy just what the record says, into the same tables.

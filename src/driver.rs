@@ -39,6 +39,8 @@ pub(crate) struct Driver {
     pub(crate) freed: Vec<Freed>,
     /// The steps that failed, and that the rest went on without.
     pub(crate) skipped: Vec<Skipped>,
+    /// Whether the last intent has changed anything.
+    pub(crate) changed: bool,
 }
 
 impl Driver {
@@ -54,6 +56,7 @@ impl Driver {
             lifted: None,
             freed: Vec::new(),
             skipped: Vec::new(),
+            changed: false,
         })
     }
 
@@ -72,6 +75,7 @@ impl Driver {
         observer: &mut dyn Observer,
     ) -> Result<State, Error> {
         self.skipped.clear();
+        self.changed = false;
         let begins = matches!(intent, Intent::Begin(_));
         if intent == Intent::UseKv
             && let Err(cause) = self.places.target.tidy_trial()
@@ -179,6 +183,7 @@ impl Driver {
                 _ => true,
             };
             changed |= is_change;
+            self.changed = changed;
             session.done(step);
         }
         Err(stopped(
@@ -190,6 +195,7 @@ impl Driver {
 
     /// Seals every source as a new migration; on a failure those sealed are unsealed again.
     pub(crate) fn begin(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
+        self.close_kept();
         let begun = self
             .preflight()
             .and_then(|()| new_id())
@@ -211,6 +217,12 @@ impl Driver {
             },
             result => result,
         }
+    }
+
+    /// Looks at everything that would stop [`Driver::begin`], and keeps the stores open.
+    pub(crate) fn check_begin(&mut self) -> Result<(), Cause> {
+        self.close_kept();
+        self.preflight()
     }
 
     /// Whether it is known that no source has a marker.
@@ -249,13 +261,19 @@ impl Driver {
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.
     pub(crate) fn rerun(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
+        self.check_rerun()?;
+        self.drive(Intent::Rerun, observer)
+    }
+
+    /// Looks at everything that would stop [`Driver::rerun`].
+    pub(crate) fn check_rerun(&mut self) -> Result<(), Error> {
         // What can't be rerun is refused as that, and not as what is missing for it.
         let seen = self.places.observe().map_err(Error::Refused)?;
         if let Err(refusal) = next(&seen.observation, Intent::Rerun, &Session::default()) {
             return Err(self.not_allowed(&seen, refusal, false));
         }
-        self.preflight_rerun().map_err(Error::Refused)?;
-        self.drive(Intent::Rerun, observer)
+        self.places.check_plain(&seen, Intent::Rerun).map_err(Error::Refused)?;
+        self.preflight_rerun().map_err(Error::Refused)
     }
 
     fn preflight_rerun(&mut self) -> Result<(), Cause> {
@@ -411,13 +429,14 @@ pub(crate) fn several(mut causes: Vec<Cause>) -> Cause {
 pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error {
     let found_by_looking = match cause {
         Cause::Io { .. }
-        | Cause::Denied { .. }
         | Cause::Engine { .. }
         | Cause::Several(_)
         | Cause::Cancelled
         | Cause::Bug(_) => false,
         Cause::Plan(_)
         | Cause::PlanChanged { .. }
+        // Nobody comes so far that a right is missing for the rest, but for what was changed before.
+        | Cause::Denied { .. }
         | Cause::NotUtf8(_)
         | Cause::MarkerMoved { .. }
         | Cause::SourceMissing { .. }

@@ -123,7 +123,7 @@ pub enum Cause {
         next: &'static str,
     },
     /// A file or folder is another user's, and this one may not use it.
-    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; run it as {owner}, or give {user} the right to read and write it, and run this again", .path.display(), .place.display())]
+    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; run this as {owner}", .path.display(), .place.display())]
     Denied {
         /// The operation.
         what: &'static str,
@@ -139,7 +139,7 @@ pub enum Cause {
         user: String,
     },
     /// The target is there, and nobody to whom the stores belong may write it.
-    #[error("the target {} belongs to {owner} with mode {mode:o}, and {user}, to whom the stores belong, may not write it; change its owner or its mode, and run this again", .path.display())]
+    #[error("the target {} belongs to {owner} with mode {mode:o}, and {user}, who owns the stores, may not write to it; change its owner or its mode, and run this again", .path.display())]
     TargetLocksOut {
         /// The target.
         path: PathBuf,
@@ -151,7 +151,7 @@ pub enum Cause {
         user: String,
     },
     /// What cutover would make must belong to another user, to whom this one can't give it.
-    #[error("{} belongs to {owner}, and so must what is made in its place or beside it, and {user} can't give a file to another user; run this as {owner} or as root", .path.display())]
+    #[error("{} belongs to {owner}, as must what is made in its place or beside it, and {user} can't give a file to another user; run this as {owner} or as root", .path.display())]
     Owner {
         /// What it takes its owner from.
         path: PathBuf,
@@ -161,7 +161,7 @@ pub enum Cause {
         user: String,
     },
     /// The stores belong to several users, and the target can belong to one.
-    #[error("the target {} would hold what belongs to several users: {}; make an empty file there first, as the user who is to have it, and run this again", .path.display(), .owners.join(", "))]
+    #[error("the target {} would hold what belongs to several users: {}; create an empty file there first, as the user who should own it, and run this again", .path.display(), .owners.join(", "))]
     Owners {
         /// The target.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum Cause {
     Plan(String),
     /// cutover itself made a mistake.
     #[error(
-        "this is a mistake in cutover itself: {0}; report it, with this message and what `cutover status` says"
+        "this is a bug in cutover: {0}; report it, with this message and what `cutover status` says"
     )]
     Bug(String),
     /// The plan is not the one that the copy was begun with.
@@ -265,7 +265,7 @@ pub enum Cause {
     },
     /// A part of a store is not simply in its folder: what is beyond a link or on a mount of its own
     /// would be neither synced nor sealed with it.
-    #[error("source '{name}' is not all in its own folder: {} is {what}; put the files themselves there in its place, or move it away if it is not part of the store, and run this again", .path.display())]
+    #[error("source '{name}' is not all in its own folder: {} is {what}; put the files themselves in its place, or move it away if it is not part of the store, and run this again", .path.display())]
     Scattered {
         /// The source's name.
         name: String,
@@ -295,7 +295,7 @@ pub enum Cause {
         source: io::Error,
     },
     /// A symbolic link of another user's leads to something that is not that user's.
-    #[error("the symbolic link {} leads to {}, and who made the link does not own that; give the plan the path that is meant, or make the link as the user who runs this", .path.display(), .end.display())]
+    #[error("the symbolic link {} leads to {}, which is not owned by the user who made the link; give the plan the path that is meant, or make the link as the user who runs this", .path.display(), .end.display())]
     ForeignLink {
         /// The link.
         path: PathBuf,
@@ -325,7 +325,7 @@ pub enum Cause {
     },
     /// The plan names a keyspace that the store does not have.
     #[error(
-        "keyspace '{}' of source '{name}' is named in the plan, and its store has {}; correct the name, or declare that it may be missing",
+        "keyspace '{}' of source '{name}' is named in the plan, but its store has {}; correct the name, or declare that it may be missing",
         .keyspace.escape_debug(), keyspaces_listed(.found)
     )]
     KeyspaceMissing {
@@ -348,7 +348,7 @@ pub enum Cause {
         reason: String,
     },
     /// A table that the plan would write can't be written.
-    #[error("table '{table}' in {} can't be used: {reason}; give the keyspace another table, or make room for this one", .path.display())]
+    #[error("table '{table}' in {} can't be used: {reason}; give the keyspace another table, or rename or drop the one that is there", .path.display())]
     Table {
         /// The target.
         path: PathBuf,
@@ -358,7 +358,7 @@ pub enum Cause {
         reason: String,
     },
     /// Tables that this migration had filled, or that bear their names, and no record speaks of them.
-    #[error("{} has no record of this migration, and holds rows in {}: nothing fences them, so they could be written beside the KV stores; keep elsewhere what you need of them, then rename or drop these tables, or move the whole file away, and run this again", .path.display(), .tables.join(", "))]
+    #[error("{} has no record of this migration, and holds rows in {}: nothing fences them, so they could be written beside the KV stores; save elsewhere what you need of them, then rename or drop these tables, or move the whole file away, and run this again", .path.display(), .tables.join(", "))]
     RowsLeft {
         /// The target.
         path: PathBuf,
@@ -408,7 +408,7 @@ pub enum Cause {
         reason: String,
     },
     /// There is not enough space for the rows.
-    #[error("the copy needs about {needed_bytes} bytes in {} and {available_bytes} are free; free some and run this again", .path.display())]
+    #[error("the copy needs about {} in {}, where {} are free; free some and run this again", size(*.needed_bytes), .path.display(), size(*.available_bytes))]
     DiskFull {
         /// The target's folder.
         path: PathBuf,
@@ -479,7 +479,7 @@ pub enum Cause {
     },
     /// A rehearsal tried every pair, and mappings refused more than the plan lets into quarantine.
     #[error(
-        "{refused} {} of source '{name}' can't be mapped, and the plan lets {budget} into quarantine: {}; fix them or the mapping, or allow more, then rehearse again",
+        "{refused} {} of source '{name}' can't be mapped, and the plan allows {budget} in quarantine: {}; fix them or the mapping, or allow more, then rehearse again",
         if *refused == 1 { "pair" } else { "pairs" }, shown_first(.first, *.refused)
     )]
     PairsRefused {
@@ -628,6 +628,19 @@ fn shown_first(first: &[RefusedPair], refused: u64) -> String {
     shown.join("; ")
 }
 
+/// Bytes as people read them.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, shift)| bytes >> shift > 0);
+    unit.map_or_else(
+        || format!("{bytes} bytes"),
+        |(unit, shift)| {
+            let hundredths = (u128::from(bytes) * 100) >> shift;
+            format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
+        },
+    )
+}
+
 /// Names that are listed in a message; the others are counted.
 const NAMES_SHOWN: usize = 20;
 
@@ -662,11 +675,45 @@ pub(crate) struct Words<'a> {
     pub(crate) elsewhere: Option<&'a Path>,
     /// Whether there is any trace of a migration of the plan.
     pub(crate) begun: bool,
+    /// Whether an abort needs nothing of the target: the stores were only sealed.
+    pub(crate) only_sealed: bool,
+    /// Whether the target has a record.
+    pub(crate) recorded: bool,
+    /// The plan's sources.
+    pub(crate) sources: usize,
     /// Why something could not be read, where that is the contradiction.
     pub(crate) detail: Option<String>,
 }
 
 impl Words<'_> {
+    /// `first`, and then the abort that needs nothing of the target, or else `other`.
+    fn or_go_back(&self, first: &str, other: &str) -> String {
+        if self.only_sealed {
+            format!("{first}; or go back with `cutover abort`, which needs nothing of it")
+        } else {
+            format!("{first}; {other}")
+        }
+    }
+
+    /// What to do where a retired store has no marker any more.
+    fn without_marker(&self, path: &str, retired: &str) -> String {
+        let back = format!("mv -T {retired} {path} && printf 'FJL\\003' > {path}/version");
+        let target = self.target.display();
+        if self.recorded {
+            return format!(
+                "put the marker back from a backup; only if that migration is not wanted any more, move the store back ({back}), and `cutover status` says what comes next"
+            );
+        }
+        let others = if self.sources > 1 {
+            ", delete the marker of every other source of the plan, and move its store back in the same way"
+        } else {
+            ""
+        };
+        format!(
+            "put the marker, or {target}, back from a backup and run this again; only if you want the KV stores back and no SQL database is in use, move the store back ({back}){others}"
+        )
+    }
+
     /// Tells what was seen and what a person can do (I-4).
     pub(crate) fn tell(&self, contradiction: Contradiction) -> Contradicted {
         use crate::protocol::marker::RETIRED_SUFFIX;
@@ -685,7 +732,7 @@ impl Words<'_> {
                 format!("put it back from a backup; nothing else is changed, and the store is at {retired}"),
             ),
             Contradiction::ForeignAtPath(_) => (
-                format!("at {path}, the path of source '{name}', is something that is neither a store nor a marker{detail}"),
+                format!("what is at {path}, the path of source '{name}', is neither a store nor a marker{detail}"),
                 "if a marker stood here, put it back from a backup; otherwise move it away, or correct the path".to_owned(),
             ),
             Contradiction::ForeignAtRetired(_) => (
@@ -713,10 +760,10 @@ impl Words<'_> {
             ),
             Contradiction::MarkerGone(_) => (
                 format!("source '{name}' has its retired store at {retired} and no marker at {path}"),
-                format!("put the marker back from a backup; only if you want the KV store back and no SQL database is in use, move {retired} to {path} and write its version file anew (printf 'FJL\\003' > {path}/version)"),
+                self.without_marker(&path.to_string(), &retired),
             ),
             Contradiction::TwoStores(_) if !self.begun => (
-                format!("at {retired} stands a directory, and cutover needs that name for the store of source '{name}' at {path}"),
+                format!("there is a folder at {retired}, and cutover needs that name for the store of source '{name}' at {path}"),
                 format!("move {retired} away"),
             ),
             Contradiction::TwoStores(_) => (
@@ -729,7 +776,7 @@ impl Words<'_> {
             ),
             Contradiction::HeldStoreAtPath(_) => (
                 format!("the retired store of source '{name}' stands at {path}, where its marker belongs"),
-                format!("move it back to {retired}, and run this again"),
+                format!("move it back (mv -T {path} {retired}) and run this again, and if something stands there already, move that elsewhere first"),
             ),
             Contradiction::RetiredGone(_) => (
                 format!("the retired store of source '{name}' is not at {retired}"),
@@ -745,7 +792,7 @@ impl Words<'_> {
             ),
             Contradiction::OpenBesideTombstone(_) => (
                 format!("source '{name}' at {path} is open although another source of the plan has a tombstone"),
-                format!("put its marker back; a store that came from a backup belongs elsewhere than {path}"),
+                format!("if that store came from a backup, move it elsewhere than {path} and put the marker back; only if you want the KV stores back and no SQL database is in use, delete the marker of every other source of the plan and move its store back: mv -T X.retired X && printf 'FJL\\003' > X/version"),
             ),
             Contradiction::MixedStages(_) => (
                 format!("the marker of source '{name}' at {path} does not fit the other markers"),
@@ -789,15 +836,15 @@ impl Words<'_> {
             ),
             Contradiction::ClaimMissing => (
                 format!("the stores have markers, and there is no claim file beside {target}: its volume may not be mounted, or the path is wrong"),
-                "mount the volume or correct the path; if the SQL database is lost for good, say so (--target-lost)".to_owned(),
+                self.or_go_back("mount the volume or correct the path", "if the SQL database is lost for good, add --target-lost"),
             ),
             Contradiction::ClaimOfAnotherMigration => (
                 format!("the claim file beside {target} is of another migration than the markers"),
-                "correct the path; if the SQL database is lost for good, say so (--target-lost)".to_owned(),
+                "correct the path; if the SQL database is lost for good, add --target-lost".to_owned(),
             ),
             Contradiction::ClaimUnreadable => (
                 format!("the claim file beside {target} can't be read{detail}"),
-                "put it back from a backup, or move away what stands there".to_owned(),
+                self.or_go_back("put it back from a backup, or move away what stands there", "run this again"),
             ),
             Contradiction::LiveElsewhere => (
                 format!("a live SQL database of this plan is at {elsewhere}, and the plan says {target}"),
@@ -810,15 +857,15 @@ impl Words<'_> {
             // The detail is where the folder was moved from.
             Contradiction::TargetElsewhere if self.detail.is_some() => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}: their folder was moved or copied{detail}"),
-                "if it was copied, use the original; if it was moved and nothing is left at the old place, nothing more is lost than the SQL database: say that it is not at the old place any more (--target-lost), with every new path".to_owned(),
+                "if it was copied, use the original; if it was moved and nothing is left at the old place, nothing more is lost than the SQL database: give every new path and add --target-lost".to_owned(),
             ),
             Contradiction::TargetElsewhere => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}"),
-                format!("use {elsewhere}; if it is lost for good, say so (--target-lost)"),
+                format!("use {elsewhere}; if it is lost for good, add --target-lost"),
             ),
             Contradiction::RecordGone => (
                 format!("the markers say that {target} was live, and it is there without its record (table cutover_record): somebody dropped it, or another file stands there"),
-                format!("put the record back from a backup of {target}; if another file stands there, move that away; only if the writes made in SQL may be lost, say so (--record-lost)"),
+                format!("put the record back from a backup of {target}; if another file stands there, move that away; only if you can do without the writes made in SQL, add --record-lost"),
             ),
             Contradiction::RecordGoneElsewhere => (
                 format!("the markers say that {elsewhere} was live, and it is there without its record (table cutover_record), and the plan says {target}"),
@@ -826,20 +873,24 @@ impl Words<'_> {
             ),
             Contradiction::TargetUnreadable => (
                 format!("the stores have markers, and {target} can't be read as their SQL database{detail}"),
-                format!("restore {target} from a backup; if it is not the right file, correct the path"),
+                self.or_go_back(&format!("restore {target} from a backup, or, if it is not the right file, correct the path"), ELSEWHERE),
             ),
             Contradiction::TargetUnreachable => (
-                format!("it can't be known what {target} holds{detail}"),
-                "mount its volume, end what keeps it busy, and run this again".to_owned(),
+                format!("it is not known what {target} holds{detail}"),
+                self.or_go_back("mount its volume or end what keeps it busy, and run this again", ELSEWHERE),
             ),
             Contradiction::TargetMainFileGone => (
                 format!("{target} is gone while its -wal or -journal file is still there"),
-                "put the main file back beside it; only if it is lost for good, move the other away too".to_owned(),
+                self.or_go_back("put the main file back beside it", "only if it is lost for good, move the other away too"),
             ),
         };
         Contradicted { contradiction, what, next }
     }
 }
+
+/// What to do where another place must do.
+const ELSEWHERE: &str =
+    "if the SQL database is lost for good, give another target and add --target-lost";
 
 /// The refusal of an intent that the state has no edge for.
 pub(crate) fn not_from(state: State, why: &'static str, next: &'static str) -> Cause {

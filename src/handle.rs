@@ -1,6 +1,6 @@
 //! The typed states: one handle for each, and a method for each legal move, which consumes it.
 
-use crate::driver::Driver;
+use crate::driver::{Driver, stopped};
 use crate::error::{Cause, Error, Failed};
 use crate::kv::open_native;
 use crate::look::Places;
@@ -456,6 +456,16 @@ impl<S: Stage> Handle<S> {
 }
 
 impl Handle<Fresh> {
+    /// Looks at everything that would stop [`Handle::begin`], and changes nothing: what to do before a
+    /// person is asked. The stores stay open, with fjall's own locks, until the handle is used or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], as `begin` would.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.driver.check_begin().map_err(Error::Refused)
+    }
+
     /// The native stores, by their sources' names. A source that is missing, and may be, is not
     /// among them: nothing is created.
     ///
@@ -511,6 +521,17 @@ impl Handle<Fresh> {
 }
 
 impl Handle<Migrating> {
+    /// Looks whether the plan is the one that the copy was begun with: what to do before a person is
+    /// asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], as [`Handle::run`] would.
+    pub fn check(&mut self) -> Result<(), Error> {
+        let (_, seen) = self.driver.look()?;
+        self.driver.places.check_intent(&seen, Intent::Copy).map_err(Error::Refused)
+    }
+
     /// Whether it copies from the retired stores of a migration that was live once.
     #[must_use]
     pub const fn is_rerun(&self) -> bool {
@@ -616,7 +637,7 @@ impl Handle<Tombstoned> {
             let wanted = driver.places.plan.inner.journal_mode;
             let step = "open the SQL database";
             let settled = driver.places.target.settle(wanted, &found);
-            settled.map_err(|cause| Error::Interrupted { step, cause })
+            settled.map_err(|cause| stopped(driver.changed, step, cause))
         });
         settled.map_err(|error| Failed { error, handle: None })
     }
@@ -653,6 +674,16 @@ impl Handle<Tombstoned> {
 }
 
 impl Handle<RerunAllowed> {
+    /// Looks at everything that would stop [`Handle::rerun`], and changes nothing: what to do before a
+    /// person is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], as `rerun` would.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.driver.check_rerun()
+    }
+
     /// What is lost by going on without the SQL database that is gone, and what a person can do.
     ///
     /// # Errors
@@ -660,25 +691,7 @@ impl Handle<RerunAllowed> {
     /// As [`open`].
     pub fn loss(&self) -> Result<Loss, Error> {
         let (_, seen) = self.driver.look()?;
-        let since = seen.live_since().map(str::to_owned);
-        let written = since.as_ref().map_or_else(
-            || "what was written to it, if it ever went live, is in no KV store".to_owned(),
-            |since| {
-                format!("what was written to it since it went live, at {since}, is in no KV store")
-            },
-        );
-        let rerun = if self.driver.places.allows(&seen, Intent::Rerun) {
-            "`cutover rerun` copies the retired stores once more"
-        } else if seen.is_restoring() {
-            "`cutover restore-kv` goes on with giving the stores back"
-        } else {
-            "the program that uses it must copy the retired stores once more, or `cutover restore-kv` gives them back"
-        };
-        Ok(Loss {
-            what: format!("the SQL database is gone, and {written}"),
-            since,
-            next: format!("restore it from a backup, or, if it is lost, {rerun}"),
-        })
+        Ok(self.driver.places.loss(&seen))
     }
 
     /// Begins to copy once more from the retired stores. An older SQL file that turns up later is

@@ -359,6 +359,9 @@ impl Places {
             target: &self.target.path,
             elsewhere: elsewhere.map(|(path, _)| path.as_path()),
             begun: seen.has_begun(),
+            only_sealed: classify(&seen.observation).is_ok(),
+            recorded: seen.record().is_some(),
+            sources: self.sites.len(),
             detail,
         };
         words.tell(contradiction)

@@ -1,6 +1,6 @@
 //! The dry run: what a migration would do, and everything that it would be refused for.
 
-use crate::error::{Cause, Error, shown_files};
+use crate::error::{Cause, Error, shown_files, size};
 use crate::kv::{Look, Site, Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::observer::{Observer, Pace, Phase};
@@ -9,7 +9,7 @@ use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::protocol::{Stage, State, VersionFile};
 use crate::sql::{Access, Target};
-use crate::status::{CONTRADICTION, UNKNOWN};
+use crate::status::{CONTRADICTION, UNKNOWN, worker};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ pub struct Preview {
 pub struct PreviewStep {
     /// What is done.
     pub text: String,
-    /// Whether it is the commit point: there is no way back by itself after it.
+    /// Whether it is the commit point: nothing goes back automatically after it.
     pub irreversible: bool,
 }
 
@@ -116,6 +116,15 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
             }
         }
     }
+    if !preview.refused.is_empty()
+        && let Some((path, holder)) = worker(&places)
+    {
+        // What is in its way is that other one's, and goes with it.
+        preview.refused = vec![Cause::Locked { path, holder }.to_string()];
+        if preview.state == CONTRADICTION {
+            preview.state = UNKNOWN;
+        }
+    }
     Ok(preview)
 }
 
@@ -166,7 +175,17 @@ impl Preview {
                         .marker()
                         .is_some_and(|m| matches!(m.stage, Stage::Final | Stage::Reclaimed))
                 };
-                if !seen.looks.iter().all(settled) {
+                for (site, look) in places.sites.iter().zip(&seen.looks) {
+                    if look.path == Standing::Nothing {
+                        self.steps.push(step(format!(
+                            "put the marker of source '{}' back at {}",
+                            site.name,
+                            site.path.display()
+                        )));
+                    }
+                }
+                let has_marker = |look: &&Look| look.path.marker().is_some();
+                if !seen.looks.iter().filter(has_marker).all(settled) {
                     self.steps.push(step("make every tombstone final"));
                 }
             }
@@ -252,7 +271,7 @@ fn foreign(places: &Places, survey: &Survey) -> Vec<String> {
         let foreign = &store.as_ref()?.tree().foreign;
         (!foreign.is_empty()).then(|| {
             format!(
-                "in the folder of source '{}' lies what is not the store's own: {}; it goes along to {}, and reclaim leaves it there",
+                "the folder of source '{}' also holds what is not the store's own: {}; it moves along to {}, and reclaim leaves it there",
                 site.name, shown_files(foreign), site.retired.display()
             )
         })
@@ -326,7 +345,10 @@ fn from_the_copy(places: &Places, copied: Option<bool>) -> Vec<PreviewStep> {
     }
     if copied != Some(true) {
         let chunk_bytes = places.plan.inner.chunk_bytes;
-        steps.push(step(format!("copy every pair, in transactions of {chunk_bytes} bytes")));
+        steps.push(step(format!(
+            "copy every pair, in transactions of {}",
+            size(chunk_bytes as u64)
+        )));
     }
     steps.push(step(format!("re-read {target} and compare it with what was copied")));
     steps.push(PreviewStep {

@@ -3,7 +3,7 @@
 use crate::error::{Cause, Error};
 use crate::from_marker::plan_from_marker;
 use crate::kv::inventory::{self, Tree};
-use crate::kv::{Site, Standing, held_by};
+use crate::kv::{Look, Site, Standing, held_by};
 use crate::look::{Places, Seen};
 use crate::plan::Plan;
 use crate::protocol::marker::Marker;
@@ -13,7 +13,7 @@ use crate::protocol::{
 };
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A look that shows no state is repeated this many times: another process may have been at work
@@ -38,7 +38,7 @@ pub struct Status {
     pub state: &'static str,
     /// Whether it copies from the retired stores of a migration that was live once.
     pub rerun: bool,
-    /// What does not fit, is missing, or could not be looked at, where that is so.
+    /// What does not fit, is missing or lost, or could not be looked at, where that is so.
     pub what: Option<String>,
     /// What a person can do about it.
     pub next: Option<String>,
@@ -209,7 +209,7 @@ fn look(plan: &Plan) -> Status {
         sources: sources.map(|(site, look)| source(site, &look.path, &look.retired)).collect(),
         target: target(&places, &seen),
         live_since: seen.live_since().map(str::to_owned),
-        worked_on_by: worker(&places),
+        worked_on_by: worker(&places).map(|(_, process)| process),
         can: Vec::new(),
     };
     match classified {
@@ -226,10 +226,34 @@ fn look(plan: &Plan) -> Status {
             if let Err(Error::Contradiction(told)) = places.classify_with_target(&seen) {
                 (status.what, status.next) = (Some(told.what), Some(told.next));
             }
-            if state == State::Fresh
-                && let Err(cause) = places.check_missing(&seen)
-            {
-                status.tell(&cause.to_string());
+            match state {
+                State::Fresh => {
+                    let checked =
+                        places.check_missing(&seen).and_then(|()| places.check_native(&seen));
+                    if let Err(cause) = checked {
+                        status.tell(&cause.to_string());
+                    }
+                }
+                State::Tombstoned => {
+                    let is_gone = |look: &Look| look.path == Standing::Nothing;
+                    let gone = places.sites.iter().zip(&seen.looks).find(|(_, look)| is_gone(look));
+                    if let Some((site, _)) = gone {
+                        status.what = Some(format!(
+                            "the marker of source '{}' is gone from {}, so a program that does not know of the SQL database would begin there with an empty store",
+                            site.name,
+                            site.path.display()
+                        ));
+                        status.next = Some(
+                            "run `cutover migrate`, or start the daemon on SQL: either puts the marker back"
+                                .to_owned(),
+                        );
+                    }
+                }
+                State::RerunAllowed => {
+                    let loss = places.loss(&seen);
+                    (status.what, status.next) = (Some(loss.what), Some(loss.next));
+                }
+                State::Migrating { .. } | State::Committed => {}
             }
         }
         Err(Error::Contradiction(told)) => {
@@ -352,11 +376,12 @@ fn target(places: &Places, seen: &Seen) -> TargetStatus {
     TargetStatus { claim, ..found }
 }
 
-/// Who holds cutover's own locks.
-fn worker(places: &Places) -> Option<String> {
+/// Who holds one of cutover's own locks, and on what.
+pub(crate) fn worker(places: &Places) -> Option<(PathBuf, String)> {
     let folders = places.sites.iter().flat_map(|site| [&site.path, &site.retired]);
     let claim = places.claim.path();
-    folders.map(std::path::PathBuf::as_path).chain([claim]).find_map(held_by)
+    let mut all = folders.map(PathBuf::as_path).chain([claim]);
+    all.find_map(|path| Some((path.to_owned(), held_by(path)?)))
 }
 
 /// What the protocol, and the refusals before its first step, leave to be done, in the words that fit
@@ -378,7 +403,12 @@ fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
         State::Committed => {
             vec![(Intent::Finish, Verb::FINISH), (Intent::AbortCommitted, Verb::ABORT_COMMITTED)]
         }
-        State::Tombstoned => vec![(Intent::Reclaim, Verb::RECLAIM)],
+        State::Tombstoned => {
+            let is_gone = |look: &Look| look.path == Standing::Nothing;
+            let put_back =
+                seen.looks.iter().any(is_gone).then_some((Intent::UseSql, Verb::PUT_BACK));
+            put_back.into_iter().chain([(Intent::Reclaim, Verb::RECLAIM)]).collect()
+        }
         State::RerunAllowed => {
             vec![(Intent::Rerun, Verb::RERUN), (Intent::RestoreKv, Verb::RESTORE)]
         }
@@ -500,7 +530,7 @@ impl QuarantineStatus {
 }
 
 impl Verb {
-    const PLAN: Self = Self { verb: "plan", does: "tell what a migration would do" };
+    const PLAN: Self = Self { verb: "plan", does: "say what a migration would do" };
     const MIGRATE: Self = Self { verb: "migrate", does: "move the stores into SQL" };
     const RESUME: Self = Self { verb: "migrate", does: "go on from where it stopped" };
     const PREPARE: Self =
@@ -517,6 +547,7 @@ impl Verb {
         does: "throw the verified copy away; the stores go back unless a tombstone stands",
     };
     const VERIFY: Self = Self { verb: "verify", does: "compare both sides with what was copied" };
+    const PUT_BACK: Self = Self { verb: "migrate", does: "put back the marker that is gone" };
     const RECLAIM: Self =
         Self { verb: "reclaim", does: "free the retired stores' bytes; no way back after that" };
     const RECLAIM_CHANGED: Self = Self {
@@ -545,11 +576,11 @@ impl Verb {
     };
     const RERUN_RECORDLESS: Self = Self {
         verb: "rerun --record-lost",
-        does: "copy once more, if the writes made in SQL may be lost",
+        does: "copy once more, without the writes made in SQL",
     };
     const RESTORE_RECORDLESS: Self = Self {
         verb: "restore-kv --record-lost",
-        does: "give the stores back, if the writes made in SQL may be lost",
+        does: "give the stores back, without the writes made in SQL",
     };
     const ABORT_LOST: Self = Self {
         verb: "abort --target-lost",

@@ -287,7 +287,7 @@ impl Driver {
     /// What a step does, as logs and errors say it.
     pub(crate) const fn name(step: Step) -> &'static str {
         match step {
-            Step::Confirm { .. } => "make durable what was found",
+            Step::Confirm { .. } => "sync what was found",
             Step::Claim(_) => "write the claim file",
             Step::Unclaim => "remove the claim",
             Step::Seal { .. } => "seal a source",

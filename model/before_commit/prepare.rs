@@ -198,7 +198,7 @@ fn the_command_goes_back_from_what_it_prepared_and_finalizes_no_half_copy() {
     daemon.is_whole_in_kv();
     let daemon = command::Daemon::left_at("Migrating");
     let said = text(&daemon.ends("finalize", &["--yes"], 3).stderr);
-    assert!(said.contains("run prepare, which goes on with it"), "{said}");
+    assert!(said.contains("`cutover prepare` (copy"), "{said}");
     assert_eq!(daemon.state(), "Migrating");
     daemon.ends("prepare", &["--yes"], 0);
     daemon.ends("finalize", &["--yes"], 0);

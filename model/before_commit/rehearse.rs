@@ -179,7 +179,7 @@ fn a_rehearsal_tells_every_pair_that_is_refused() {
     let cause = refused(daemon.path(), &looking_up(daemon.path()));
     assert!(
         cause.to_string().starts_with(
-            "4 pairs of source 'accounts' can't be mapped, and the plan lets 0 into quarantine: \
+            "4 pairs of source 'accounts' can't be mapped, and the plan allows 0 in quarantine: \
              first/0110: it has no owner; first/0111: it has no owner; "
         ),
         "{cause}"
@@ -580,9 +580,9 @@ fn the_command_rehearses_with_plan_full() {
     let before = snapshot(&daemon.folder);
     let said = text(&daemon.ends("plan", &["--full"], 0).stdout);
     for words in [
-        "no way back by itself after this",
+        "the commit point: nothing goes back automatically",
         "rehearsed accounts/first: 20 pairs, 120 bytes",
-        "bytes, and is thrown away",
+        "KiB, and is thrown away",
     ] {
         assert!(said.contains(words), "{said}");
     }

@@ -2,6 +2,7 @@
 
 use super::{Daemon, code, cutover, text};
 use crate::common::copy_tree;
+use crate::daemon::sqlite;
 use std::fs;
 
 /// Every verb that changes something, or needs a state.
@@ -182,7 +183,7 @@ fn rerun_and_restore_say_since_when_writes_are_lost() {
     let aborted = daemon.ends("abort", &["--yes"], 0);
     if text(&aborted.stdout).contains("tombstones stand") {
         let said = text(&daemon.ends("restore-kv", &[], 5).stdout);
-        assert!(said.contains("if it ever went live"), "{said}");
+        assert!(said.contains("No marker says that the SQL database ever went live"), "{said}");
     }
 }
 
@@ -238,4 +239,183 @@ fn a_folder_that_was_moved_is_recognised_and_told() {
     assert_eq!(code(&run("restore-kv", &["--yes"])), 4);
     assert_eq!(code(&run("restore-kv", &["--yes", "--target-lost"])), 0);
     assert!(moved.join("accounts").is_dir() && moved.join("sessions").is_dir());
+}
+
+/// The verb said nothing of it, and ended with 0: an older program would have begun anew there.
+#[test]
+fn a_marker_that_was_deleted_beside_a_live_database_is_told_and_migrate_puts_it_back() {
+    let daemon = Daemon::opened_once();
+    daemon.ends("migrate", &["--yes"], 0);
+    fs::remove_file(daemon.path("sessions")).expect("removes");
+    let said = text(&daemon.ends("status", &[], 0).stdout);
+    let told = format!(
+        "the marker of source 'sessions' is gone from {}",
+        daemon.path("sessions").display()
+    );
+    assert!(said.contains(&told) && said.contains("run `cutover migrate`"), "{said}");
+    let said = text(&daemon.ends("plan", &[], 0).stdout);
+    assert!(said.contains("1. put the marker of source 'sessions' back at "), "{said}");
+    offers_what_works("a marker is gone", &daemon, &[]);
+    daemon.ends("migrate", &["--yes"], 0);
+    assert!(daemon.path("sessions").is_file());
+    assert!(!text(&daemon.ends("status", &[], 0).stdout).contains("what:"));
+}
+
+/// Runs the command that a piece of advice has in brackets.
+fn follow(advice: &str, before: &str) {
+    let command = advice.split(before).nth(1).and_then(|rest| rest.split(')').next());
+    let command = command.unwrap_or_else(|| panic!("no '{before}': {advice}"));
+    let done = std::process::Command::new("sh").args(["-c", command]).output().expect("sh");
+    assert!(done.status.success(), "{command}: {}", text(&done.stderr));
+}
+
+/// It told of one store alone, and what one did so led to the next contradiction, and back.
+#[test]
+fn what_is_advised_where_a_marker_is_gone_gives_every_store_back() {
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    fs::remove_file(daemon.target()).expect("removes");
+    fs::remove_file(daemon.path("accounts")).expect("removes");
+    let status = daemon.status();
+    let next = status["next"].as_str().expect("what next").to_owned();
+    assert!(next.contains("delete the marker of every other source"), "{next}");
+    follow(&next, "move the store back (");
+    // Half-way it still says the whole of it.
+    let half = daemon.status()["next"].as_str().expect("what next").to_owned();
+    assert!(half.contains("delete the marker of every other source"), "{half}");
+    fs::remove_file(daemon.path("sessions")).expect("removes");
+    follow(&next.replace("accounts", "sessions"), "move the store back (");
+    assert_eq!(daemon.state(), "Fresh");
+    daemon.is_whole_in_kv();
+    // Beside an unfinished copy.
+    let daemon = Daemon::left_at("Committed");
+    fs::remove_file(daemon.path("accounts")).expect("removes");
+    let status = daemon.status();
+    let next = status["next"].as_str().expect("what next");
+    follow(next, "move the store back (");
+    for _ in 0..2 {
+        assert!(daemon.status()["can"].to_string().contains("\"abort\""), "{}", daemon.status());
+        daemon.ends("abort", &["--yes"], 0);
+    }
+    assert_eq!(daemon.state(), "Fresh");
+    daemon.is_whole_in_kv();
+}
+
+/// "Move it back to": into the folder that stood there already.
+#[test]
+fn a_retired_store_is_never_moved_into_what_stands_at_its_name() {
+    let daemon = Daemon::new();
+    daemon.ends("migrate", &["--yes"], 0);
+    fs::remove_file(daemon.path("accounts")).expect("removes");
+    fs::rename(daemon.path("accounts.retired"), daemon.path("accounts")).expect("moves");
+    let status = daemon.status();
+    let next = status["next"].as_str().expect("what next").to_owned();
+    let standing = daemon.path("accounts.retired");
+    fs::create_dir_all(standing.join("other")).expect("a folder");
+    let command = next.split("move it back (").nth(1).and_then(|rest| rest.split(')').next());
+    let command = command.expect("a command");
+    let done = std::process::Command::new("sh").args(["-c", command]).output().expect("sh");
+    assert!(!done.status.success() && !standing.join("accounts").exists(), "{command}");
+    fs::rename(&standing, daemon.path("moved")).expect("moves");
+    follow(&next, "move it back (");
+    daemon.ends("migrate", &["--yes"], 0);
+    daemon.ends("verify", &[], 0);
+}
+
+/// An abort needs nothing of the target there, and it was told to give a word that it does not need.
+#[test]
+fn what_was_only_sealed_is_told_to_abort_and_not_to_give_the_target_up() {
+    let daemon = Daemon::left_at_marker("sessions");
+    fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
+    for said in [
+        daemon.status()["next"].as_str().expect("what next").to_owned(),
+        text(&daemon.ends("migrate", &["--yes"], 4).stderr),
+    ] {
+        assert!(said.contains("`cutover abort`") && !said.contains("--target-lost"), "{said}");
+    }
+    daemon.ends("abort", &["--yes"], 0);
+    daemon.is_whole_in_kv();
+}
+
+/// It was `Fresh`, `open`, could be migrated, and ended with 0.
+#[test]
+fn a_folder_that_is_no_store_is_told_by_status() {
+    let daemon = Daemon::opened_once();
+    fs::remove_dir_all(daemon.path("sessions")).expect("removes");
+    fs::create_dir(daemon.path("sessions")).expect("creates");
+    fs::write(daemon.path("sessions/hosts"), "127.0.0.1").expect("writes");
+    let said = text(&daemon.ends("status", &[], 3).stdout);
+    assert!(said.contains("is not a store that can be moved: it has no version file"), "{said}");
+    assert!(!said.contains("can:"), "{said}");
+    offers_what_works("one is no store", &daemon, &[]);
+}
+
+/// `can:`, the errors and the guide named three different lists.
+#[test]
+fn a_verb_that_does_not_fit_the_state_names_just_those_that_status_offers() {
+    let daemon = Daemon::opened_once();
+    let verbs = ["verify", "abort", "rerun", "restore-kv", "reclaim", "prepare", "finalize"];
+    let mut refusals = 0;
+    let mut refused = |daemon: &Daemon| {
+        let status = daemon.status();
+        let can: Vec<&str> = status["can"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|verb| verb["verb"].as_str().expect("a verb"))
+            .collect();
+        for verb in verbs.into_iter().filter(|verb| !can.contains(verb)) {
+            let output = daemon.run(verb, if verb == "verify" { &[] } else { &["--yes"] });
+            let said = text(&output.stderr);
+            let Some((_, told)) = said.split_once("what can be done: ") else { continue };
+            refusals += 1;
+            assert_eq!(code(&output), 3, "{verb}: {said}");
+            let told: Vec<&str> = told.split("`cutover ").skip(1).collect();
+            let told: Vec<&str> = told.iter().filter_map(|t| t.split('`').next()).collect();
+            assert_eq!(told, can, "{verb}: {said}");
+        }
+    };
+    refused(&daemon);
+    daemon.ends("prepare", &["--yes"], 0);
+    refused(&daemon);
+    daemon.ends("finalize", &["--yes"], 0);
+    refused(&daemon);
+    fs::remove_file(daemon.target()).expect("removes");
+    refused(&daemon);
+    assert!(refusals >= 12, "{refusals}");
+}
+
+/// It asked, and then refused.
+#[test]
+fn what_would_be_refused_is_found_before_anybody_is_asked() {
+    let daemon = Daemon::opened_once();
+    sqlite(
+        &daemon.target(),
+        "CREATE TABLE accounts_first (x); INSERT INTO accounts_first VALUES (1)",
+    );
+    for verb in ["migrate", "prepare"] {
+        let output = daemon.ends(verb, &[], 3);
+        assert!(text(&output.stderr).contains("table 'accounts_first'"), "{verb}");
+        assert_eq!(text(&output.stdout), "", "{verb}");
+    }
+    fs::remove_file(daemon.target()).expect("removes");
+    let file = daemon.path("plan.toml");
+    let plan = "name = 'small'\ntarget = 'target.sqlite'\n\
+                [[source]]\nname = 'accounts'\npath = 'accounts'\ntables = { first = 'people' }\n\
+                [[source]]\nname = 'sessions'\npath = 'sessions'\n";
+    fs::write(&file, plan).expect("writes");
+    let named = file.to_str().expect("UTF-8");
+    assert_eq!(code(&cutover(&["prepare", "--yes", "--plan", named])), 0);
+    // Another plan than the copy was begun with.
+    for verb in ["migrate", "prepare", "finalize"] {
+        let output = daemon.ends(verb, &[], 3);
+        assert!(text(&output.stderr).contains("not the one that the migration was begun with"));
+        assert_eq!(text(&output.stdout), "", "{verb}");
+    }
+    assert_eq!(code(&cutover(&["finalize", "--yes", "--plan", named])), 0);
+    fs::remove_file(daemon.target()).expect("removes");
+    let output = daemon.ends("rerun", &[], 3);
+    let said = text(&output.stderr);
+    assert!(said.contains("let that program copy once more") && !said.contains("abort"), "{said}");
+    assert_eq!(text(&output.stdout), "");
 }

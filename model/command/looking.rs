@@ -62,7 +62,7 @@ fn plan_counts_every_pair_marks_the_commit_point_and_changes_nothing() {
     assert_eq!(preview["refused"], Value::Array(vec![]));
     let said = text(&daemon.ends("plan", &[], 0).stdout);
     assert!(said.contains("accounts/first as blobs into accounts_first: 20 pairs, 120 bytes"));
-    assert!(said.contains("no way back by itself after this"), "{said}");
+    assert!(said.contains("the commit point: nothing goes back automatically"), "{said}");
 }
 
 #[test]
@@ -120,6 +120,8 @@ fn plan_lists_everything_that_would_be_refused_and_not_only_the_first() {
     {
         assert!(said.contains(reason), "{said}");
     }
+    // What would not come to be is not told as if it did.
+    assert!(!said.contains("  1. "), "{said}");
     let refused = daemon.ends("migrate", &["--yes"], 3);
     assert!(text(&refused.stderr).contains("source 'sessions' is missing"));
     unchanged(&daemon.folder, &before);

@@ -110,7 +110,7 @@ fn i8_a_reclaim_leaves_a_folder_with_something_else_in_it_and_frees_every_other_
     fs::write(daemon.path("accounts/wallet.key"), "the only one").expect("writes");
     let asked = said(&daemon.ends("migrate", &["--yes"], 0));
     assert!(
-        asked.contains("source 'accounts' lies what is not the store's own: wallet.key"),
+        asked.contains("source 'accounts' also holds what is not the store's own: wallet.key"),
         "{asked}"
     );
     let retired = daemon.path("accounts.retired");

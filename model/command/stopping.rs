@@ -259,3 +259,26 @@ fn a_signal_before_the_yes_ends_it_and_nothing_was_changed() {
     super::unchanged(&daemon.folder, &before);
     assert!(Path::new(&daemon.path("accounts")).is_dir());
 }
+
+/// The stores were open in the migration itself: "stop it".
+#[test]
+fn plan_beside_a_migration_says_that_another_cutover_works_there() {
+    let slow = Slow::new();
+    let (reader, writer) = full_pipe();
+    let mut process = slow.command(&["migrate", "--yes"]).stderr(writer).spawn().expect("starts");
+    let begun = Instant::now();
+    let mut said = String::new();
+    // It waits for the pipe with its locks held.
+    while !said.contains("works on it") {
+        assert!(begun.elapsed() < Duration::from_mins(1), "it never begins: {said}");
+        let status = slow.command(&["status"]).output().expect("the command");
+        said = text(&status.stdout);
+    }
+    let said = slow.ends(&["plan"], 3);
+    assert!(said.contains("is being worked on by another cutover (process "), "{said}");
+    assert!(!said.contains("stop it") && !said.contains("1. "), "{said}");
+    process.kill().expect("kills");
+    process.wait().expect("ends");
+    drop(reader);
+    slow.ends(&["migrate", "--yes"], 0);
+}

@@ -138,3 +138,23 @@ fn reclaim_says_how_the_stores_stand_and_deletes_none_that_was_changed_unless_to
     assert!(!daemon.path("sessions.retired").exists());
     daemon.is_whole_in_sql();
 }
+
+/// They ended with 7, as if something had been done.
+#[test]
+fn every_verb_of_a_user_without_the_rights_ends_with_3_and_says_whose_it_is() {
+    let daemon = live();
+    let before = snapshot(&daemon.folder);
+    for verb in ["migrate", "finalize", "reclaim"] {
+        let output = as_nobody(&daemon, verb, &["--yes"]);
+        assert_eq!(code(&output), 3, "{verb}: {}", said(&output));
+        assert!(said(&output).contains("; run this as user 0 (root)"), "{verb}: {}", said(&output));
+        unchanged(&daemon.folder, &before);
+    }
+    let daemon = Daemon::left_at("Migrating");
+    let before = snapshot(&daemon.folder);
+    for verb in ["migrate", "prepare", "abort"] {
+        let output = as_nobody(&daemon, verb, &["--yes"]);
+        assert_eq!(code(&output), 3, "{verb}: {}", said(&output));
+        unchanged(&daemon.folder, &before);
+    }
+}

@@ -144,6 +144,7 @@ fn the_demo_shows_every_refusal_and_leaves_a_live_migration_behind() {
     let before = snapshot(&folder);
     let again = cutover(&["demo", named]);
     assert_eq!(code(&again), 3);
+    assert_eq!(code(&cutover(&["demo", "/proc/nowhere"])), 3);
     unchanged(&folder, &before);
     assert!(!child::stock_fjall_writes(&folder.join("accounts")));
 }

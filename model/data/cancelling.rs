@@ -91,7 +91,7 @@ impl Observer for StopBehind {
 /// Anyone who asked while the target was verified once found that the commit point had passed.
 #[test]
 fn cancelling_is_heard_between_steps_and_for_the_last_time_before_the_commit_point() {
-    for step in ["make durable what was found", "copy", "verify", "prepare the tombstones"] {
+    for step in ["sync what was found", "copy", "verify", "prepare the tombstones"] {
         let daemon = Daemon::sealed();
         let mut observer = StopBehind { step, heard: false };
         let failed = migrating_handle(&daemon.plan()).run(&mut observer).expect_err(step);

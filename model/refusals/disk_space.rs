@@ -20,7 +20,7 @@ fn a_disk_without_room_for_the_copy_is_refused_before_anything_is_changed() {
         folder.path(),
         &small_plan(folder.path()),
         |c| matches!(c, Cause::DiskFull { .. }),
-        &["the copy needs about", "bytes in", "are free; free some and run this again"],
+        &["the copy needs about", "iB in", "are free; free some and run this again"],
     );
 }
 

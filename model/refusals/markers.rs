@@ -90,7 +90,7 @@ fn a_store_of_the_daemon_s_own_at_the_retired_name_is_what_is_to_be_moved() {
 fn nothing_has_begun(daemon: &Daemon) {
     let retired = daemon.at("accounts.retired");
     let words = [
-        "accounts.retired stands a directory, and cutover needs that name for the store of source 'accounts' at",
+        "accounts.retired, and cutover needs that name for the store of source 'accounts' at",
         &format!("; move {} away", retired.display()),
     ];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::TwoStores(0), &words);

@@ -23,7 +23,7 @@ fn a_retired_store_that_was_moved_back_is_refused() {
     let daemon = Daemon::live();
     fs::remove_file(daemon.at("accounts")).expect("removes");
     fs::rename(daemon.at("accounts.retired"), daemon.at("accounts")).expect("renames");
-    let words = ["the retired store of source 'accounts' stands at", "move it back to"];
+    let words = ["the retired store of source 'accounts' stands at", "move it back (mv -T "];
     contradicted(daemon.path(), &daemon.plan(), Contradiction::HeldStoreAtPath(0), &words);
     assert!(!crate::child::stock_fjall_writes(&daemon.at("accounts")), "the second lock holds");
 }

@@ -86,6 +86,11 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
 /// Runs a verb that copies pairs or reads copied ones back, and says then which are in quarantine.
 fn copying(plan: &PlanArguments, verb: impl FnOnce(&Plan) -> Result<(), Stop>) -> Result<(), Stop> {
     let plan = plan.build()?;
-    verb(&plan)?;
-    report::quarantine(&plan)
+    match verb(&plan) {
+        Ok(()) => report::quarantine(&plan),
+        Err(Stop { part_way: true, message: Some(message), code, .. }) => {
+            Err(Stop::new(code, format!("{message}; {}", verbs::instead(&plan)?)))
+        }
+        Err(stop) => Err(stop),
+    }
 }

@@ -34,13 +34,13 @@ fn of_errno(errno: Errno, path: &Path) -> &'static str {
         Errno::DQUOT => {
             "free some of the owner's quota there, or have it raised, and run this again"
         }
-        Errno::MFILE => "raise this program's limit of open files (`ulimit -n`) and run this again",
+        Errno::MFILE => "raise this program's limit on open files (`ulimit -n`) and run this again",
         Errno::NFILE => {
-            "raise the system's limit of open files (fs.file-max), or end programs that have many \
+            "raise the system's limit on open files (fs.file-max), or end programs that have many \
              open, and run this again"
         }
         Errno::AGAIN => {
-            "raise the limit of processes (`ulimit -u`), or end some, and run this again"
+            "raise the limit on processes (`ulimit -u`), or end some, and run this again"
         }
         Errno::NAMETOOLONG => {
             "give it a shorter name or path: cutover needs room for names of its own beside it"
@@ -50,10 +50,8 @@ fn of_errno(errno: Errno, path: &Path) -> &'static str {
         Errno::ROFS => "mount its file system for writing and run this again",
         Errno::NOENT => "check that the path is right and its volume is mounted and run this again",
         Errno::NOTDIR => "correct the path: a part of it is a file, not a folder",
-        Errno::ISDIR => {
-            "look what the folder is that stands there, move it elsewhere and run this again"
-        }
-        Errno::EXIST | Errno::NOTEMPTY => "look what stands there already and run this again",
+        Errno::ISDIR => "find out what the folder there is, move it elsewhere and run this again",
+        Errno::EXIST | Errno::NOTEMPTY => "find out what is there already and run this again",
         Errno::LOOP => {
             "find out who put a symbolic link there, or whether the path's links lead in a circle, and \
              run this again"

@@ -11,7 +11,7 @@ use crate::protocol::{MigrationId, Run, Stage, State, Was};
 use crate::sql::Access;
 use std::fmt::Write;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const ADVICE: &str = "look at the disk and run this again";
 
@@ -313,9 +313,51 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
     let elsewhere = path("old.sqlite");
     let detail = (contradiction != Contradiction::TargetElsewhere)
         .then(|| "its checksum is wrong".to_owned());
-    let words =
-        Words { source: &named, target: &target(), elsewhere: Some(&elsewhere), begun, detail };
+    let words = Words {
+        source: &named,
+        target: &target(),
+        elsewhere: Some(&elsewhere),
+        begun,
+        only_sealed: false,
+        recorded: false,
+        sources: 2,
+        detail,
+    };
     words.tell(contradiction)
+}
+
+/// Those that are told in other words in some situations.
+fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
+    let (named, target) = (|_| accounts(), target());
+    let words = |only_sealed, recorded, sources, detail: Option<&str>| Words {
+        source: &named,
+        target: &target,
+        elsewhere: Some(Path::new("/old/app.sqlite")),
+        begun: true,
+        only_sealed,
+        recorded,
+        sources,
+        detail: detail.map(str::to_owned),
+    };
+    let detail = "the marker at /data/accounts was written at /old/accounts";
+    let mut told = vec![
+        (
+            "the folder was moved",
+            words(false, false, 2, Some(detail)).tell(Contradiction::TargetElsewhere),
+        ),
+        ("it is the only source", words(false, false, 1, None).tell(Contradiction::MarkerGone(0))),
+        ("there is a record", words(false, true, 2, None).tell(Contradiction::MarkerGone(0))),
+    ];
+    for contradiction in [
+        Contradiction::ClaimMissing,
+        Contradiction::ClaimUnreadable,
+        Contradiction::TargetUnreadable,
+        Contradiction::TargetUnreachable,
+        Contradiction::TargetMainFileGone,
+    ] {
+        told.push(("only sealed", words(true, false, 2, None).tell(contradiction)));
+    }
+    told
 }
 
 samples! { stages, Stage,
@@ -354,6 +396,20 @@ fn heading(stage: Stage, was: Was, is_plain: bool) -> String {
     heading.replace(folder.path().to_str().unwrap(), "/data") + "\n"
 }
 
+#[test]
+fn sizes_are_told_in_units_that_people_read() {
+    for (bytes, told) in [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.00 KiB"),
+        (67_108_864, "64.00 MiB"),
+        (1_610_612_736, "1.50 GiB"),
+        (u64::MAX, "16777215.99 TiB"),
+    ] {
+        assert_eq!(super::size(bytes), told);
+    }
+}
+
 fn all_texts() -> String {
     let mut text = String::from("# Causes\n\n");
     for cause in causes() {
@@ -369,15 +425,9 @@ fn all_texts() -> String {
     }
     let before = Contradiction::TwoStores(0);
     writeln!(text, "{before:?}, where nothing has begun: {}", tell(false, before)).unwrap();
-    let moved = Words {
-        source: &|_| accounts(),
-        target: &target(),
-        elsewhere: Some(&PathBuf::from("/old/app.sqlite")),
-        begun: true,
-        detail: Some("the marker at /data/accounts was written at /old/accounts".to_owned()),
-    };
-    let moved = moved.tell(Contradiction::TargetElsewhere);
-    writeln!(text, "{:?}, where the folder was moved: {moved}", moved.contradiction).unwrap();
+    for (situation, told) in told_elsewise() {
+        writeln!(text, "{:?}, where {situation}: {told}", told.contradiction).unwrap();
+    }
     text += "\n# Markers\n\n";
     let stages = stages().into_iter().map(|stage| (stage, Was::Directory, true));
     let others = [(Stage::Sealed, Was::Nothing, true), (Stage::Sealed, Was::Directory, false)];
@@ -401,6 +451,7 @@ fn says_where(text: &str) -> bool {
 fn every_error_is_one_sentence_that_says_what_where_and_what_next() {
     let causes = causes().into_iter().map(Error::Refused);
     let told = contradictions().into_iter().flat_map(|c| [tell(true, c), tell(false, c)]);
+    let told = told.chain(told_elsewise().into_iter().map(|(_, told)| told));
     let told = told.map(|told| Error::Contradiction(Box::new(told)));
     let mut without_place = Vec::new();
     for error in causes.chain(errors()).chain(told) {

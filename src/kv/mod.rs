@@ -14,3 +14,4 @@ pub(crate) use lock::{FileLock, held_by, holder_of};
 pub(crate) use preflight::{Held, exchange_refused, preflight, remove_empty, try_place};
 pub(crate) use site::{Look, Site, Standing};
 pub(crate) use store::{Store, open_native};
+pub(crate) use version::check_native;

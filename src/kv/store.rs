@@ -276,7 +276,7 @@ fn check_layout(name: &str, path: &Path) -> Result<(), Cause> {
             name: name.to_owned(),
             path: path.to_owned(),
             reason: format!(
-                "{} does not belong in a store; correct the path, or look what that is and keep it elsewhere",
+                "{} does not belong in a store; correct the path, or find out what it is and keep it elsewhere",
                 entry.display()
             ),
         })

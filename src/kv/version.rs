@@ -119,7 +119,7 @@ fn replace(store: &Path, found: Option<&[u8]>, bytes: &[u8]) -> Result<(), Cause
 }
 
 /// Whether the store may be opened by fjall 3.
-pub(super) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
+pub(crate) fn check_native(name: &str, store: &Path) -> Result<(), Cause> {
     let refuse = |reason: String| {
         Err(Cause::NotAStore { name: name.to_owned(), path: store.to_owned(), reason })
     };

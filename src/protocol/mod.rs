@@ -90,7 +90,7 @@ pub struct Run {
 pub enum Stage {
     /// The source may still be unsealed.
     Sealed,
-    /// The commit point has passed: there is no way back by itself.
+    /// The commit point has passed: nothing goes back automatically.
     Tombstone,
     /// The target was live when this was written.
     Final,

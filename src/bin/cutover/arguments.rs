@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Say what is on disk and what can be done; changes nothing, and works while stores are in use
     #[command(after_help = HELP)]
     Status(Look),
-    /// Say what a migration would do, and everything that it would be refused for
+    /// Say what a migration would do, and every reason to refuse it
     #[command(after_help = HELP)]
     Plan(LookFurther),
     /// Move the stores into SQL, or finish what an earlier run began
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Copy the retired stores once more, when the SQL database is lost
     #[command(after_help = HELP)]
     Rerun(ChangeOrLost),
-    /// Give the KV stores back from behind their tombstones, when the SQL database is lost
+    /// Give the KV stores back as they were sealed, when the SQL database is lost
     #[command(after_help = HELP)]
     RestoreKv(ChangeOrLost),
     /// Free the bytes of the retired stores, for good
@@ -102,7 +102,7 @@ pub(crate) struct ChangeOrLost {
     /// The SQL database that the markers name is gone for good, with its claim file
     #[arg(long)]
     pub(crate) target_lost: bool,
-    /// The SQL database was live, is there without its record, and the writes made in it may be lost
+    /// The SQL database lost its record, and you can do without the writes made in it
     #[arg(long)]
     pub(crate) record_lost: bool,
 }

@@ -1,7 +1,7 @@
 //! A migration to look at: three stores as a small daemon would have them, moved and lost and moved
 //! again. Everything stays on disk.
 
-use crate::exit::{INTERRUPTED, Stop};
+use crate::exit::{INTERRUPTED, REFUSED, Stop};
 use crate::progress::Shown;
 use crate::report::say;
 use cutover::{Found, Plan, open, ticket};
@@ -45,8 +45,10 @@ pub(crate) fn run(folder: &Path) -> Result<(), Stop> {
 }
 
 fn prepare(folder: &Path) -> Result<(), Stop> {
-    fs::create_dir_all(folder).map_err(|error| failed("create", folder, &error))?;
-    let mut entries = fs::read_dir(folder).map_err(|error| failed("list", folder, &error))?;
+    let refused =
+        |what: &str, error: &std::io::Error| Stop { code: REFUSED, ..failed(what, folder, error) };
+    fs::create_dir_all(folder).map_err(|error| refused("create", &error))?;
+    let mut entries = fs::read_dir(folder).map_err(|error| refused("list", &error))?;
     if entries.next().is_some() {
         return Err(Stop::refused(format!(
             "{} is not empty, and the demo touches nothing that is there; give another folder, or \
@@ -151,12 +153,12 @@ fn failed(what: &str, path: &Path, error: &dyn std::fmt::Display) -> Stop {
     Stop::new(
         INTERRUPTED,
         format!(
-            "can't {what} {}: {error}; look at the disk, and give an empty folder",
+            "can't {what} {}: {error}; give another folder, which is empty or missing and can be written",
             path.display()
         ),
     )
 }
 
 fn changed() -> Stop {
-    Stop::new(INTERRUPTED, "somebody else works in the demo's folder; give another one")
+    Stop::new(INTERRUPTED, "something else has changed the demo's folder; give another one")
 }

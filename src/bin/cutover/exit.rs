@@ -32,15 +32,17 @@ pub(crate) struct Stop {
     pub(crate) code: u8,
     /// None where everything has been said.
     pub(crate) message: Option<String>,
+    /// Whether it stopped part-way as asked, so that somebody wants to know what can be done now.
+    pub(crate) part_way: bool,
 }
 
 impl Stop {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()) }
+        Self { code, message: Some(message.into()), part_way: false }
     }
 
     pub(crate) const fn silent(code: u8) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, part_way: false }
     }
 
     pub(crate) fn refused(message: impl Into<String>) -> Self {
@@ -65,11 +67,8 @@ impl From<Error> for Stop {
                 );
             }
             Error::Interrupted { cause: Cause::Cancelled, .. } => {
-                return Self::new(
-                    CANCELLED,
-                    "stopped as asked, and nothing is lost; `cutover migrate` with the same plan goes \
-                     on from here, `cutover prepare` up to the commit point, `cutover abort` goes back",
-                );
+                let stop = Self::new(CANCELLED, "stopped as asked, and nothing is lost");
+                return Self { part_way: true, ..stop };
             }
             Error::Refused(_) => REFUSED,
             Error::Contradiction(_) => CONTRADICTION,

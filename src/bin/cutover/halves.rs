@@ -3,14 +3,16 @@
 use crate::ask::approve;
 use crate::exit::Stop;
 use crate::progress::Shown;
-use crate::report::say;
-use crate::verbs::{finish, in_use, listed, lost, run, settle};
+use crate::report::{foreign, say};
+use crate::verbs::{finish, in_use, listed, look_before_asking, lost, not_now, run, settle};
 use cutover::{Error, Found, Handle, Migrating, Plan, open};
 
 /// Does all that comes before the commit point, and says what to look at.
 pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
-        Found::Fresh(handle) => {
+        Found::Fresh(mut handle) => {
+            look_before_asking(yes, || handle.check())?;
+            foreign(plan)?;
             approve(
                 &format!(
                     "this copies:\n{}\ninto {}, and stops before the commit point.\nThe stores are \
@@ -25,19 +27,20 @@ pub(crate) fn prepare(plan: &Plan, yes: bool) -> Result<(), Stop> {
             let migrating = handle.begin_observed(&mut shown)?;
             Ok(first_half(plan, migrating, &mut shown).map_err(Error::part_way)?)
         }
-        Found::Migrating(handle) => {
+        Found::Migrating(mut handle) => {
+            look_before_asking(yes, || handle.check())?;
             approve(
                 "this migration has begun: it goes on up to the commit point, and stops there",
                 yes,
             )?;
             Ok(first_half(plan, handle, &mut Shown::until_asked_to_stop())?)
         }
-        Found::Committed(_) => Err(Stop::refused(
-            "the commit point has passed, so there is nothing to prepare; run finalize, or abort",
-        )),
-        Found::Tombstoned(_) => Err(Stop::refused(
-            "the SQL database is live, so there is nothing to prepare; go on with it",
-        )),
+        Found::Committed(_) => {
+            Err(not_now(plan, "the commit point has passed, so there is nothing to prepare"))
+        }
+        Found::Tombstoned(_) => {
+            Err(not_now(plan, "the SQL database is live, so there is nothing to prepare"))
+        }
         Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
 }
@@ -60,15 +63,16 @@ pub(crate) fn finalize(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
         Found::Fresh(_) => {
             in_use(plan)?;
-            Err(Stop::refused("nothing is copied, and the KV stores are in use; run prepare first"))
+            Err(not_now(plan, "nothing is copied, and the KV stores are in use"))
         }
-        Found::Migrating(handle) if !handle.is_copied()? => Err(Stop::refused(
-            "the copy has not come to its end; run prepare, which goes on with it",
-        )),
-        Found::Migrating(handle) => {
+        Found::Migrating(handle) if !handle.is_copied()? => {
+            Err(not_now(plan, "the copy has not come to its end"))
+        }
+        Found::Migrating(mut handle) => {
+            look_before_asking(yes, || handle.check())?;
             approve(
-                "the copy is whole. It is read back once more and committed; after that there is no \
-                 way back by itself",
+                "the copy is whole. It is read back once more and committed; after that nothing goes \
+                 back automatically",
                 yes,
             )?;
             Ok(run(handle, &mut Shown::until_asked_to_stop())?)

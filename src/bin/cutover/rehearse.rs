@@ -2,7 +2,7 @@
 
 use crate::exit::Stop;
 use crate::progress::Shown;
-use crate::report::{say, say_json, tell_preview, would_refuse};
+use crate::report::{say, say_json, size, tell_preview, would_refuse};
 use cutover::{Cause, Error, Plan, Preview, Rehearsal, preview};
 use serde::Serialize;
 
@@ -48,11 +48,11 @@ fn tell(rehearsal: &Rehearsal) {
             pairs => format!(", {pairs} of them refused and put into quarantine"),
         };
         say(&format!(
-            "  rehearsed {}/{}: {} pairs, {} bytes, {:.1} s{refused}",
+            "  rehearsed {}/{}: {} pairs, {}, {:.1} s{refused}",
             keyspace.source,
             keyspace.keyspace.escape_debug(),
             keyspace.pairs,
-            keyspace.bytes,
+            size(keyspace.bytes),
             keyspace.seconds
         ));
         for pair in &keyspace.refused {
@@ -60,7 +60,8 @@ fn tell(rehearsal: &Rehearsal) {
         }
     }
     say(&format!(
-        "  rehearsed in {:.1} s: every pair came back as it was; the database had {} bytes, and is thrown away",
-        rehearsal.seconds, rehearsal.database_bytes
+        "  rehearsed in {:.1} s: every pair came back as it was; the database had {}, and is thrown away",
+        rehearsal.seconds,
+        size(rehearsal.database_bytes)
     ));
 }

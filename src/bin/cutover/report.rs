@@ -6,6 +6,7 @@ use cutover::{
     Compared, Freed, Plan, Preview, QuarantineStatus, QuarantinedKeyspace, Skipped, SourceStatus,
     Status, Verified, VerifiedKeyspace,
 };
+use indicatif::HumanBytes;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::sync::OnceLock;
@@ -27,6 +28,11 @@ pub(crate) fn printed() -> Result<(), Stop> {
         Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(cant_print(error)),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Bytes as people read them.
+pub(crate) fn size(bytes: u64) -> String {
+    if bytes < 1024 { format!("{bytes} bytes") } else { HumanBytes(bytes).to_string() }
 }
 
 /// A line on standard error.
@@ -66,6 +72,8 @@ pub(crate) fn status(plan: &Plan, json: bool) -> Result<(), Stop> {
     match &status.what {
         None => Ok(()),
         Some(_) if status.state == CONTRADICTION_STATE => Err(Stop::silent(CONTRADICTION)),
+        // It is a state, and all that it says is how to go on from there.
+        Some(_) if ["Tombstoned", "RerunAllowed"].contains(&status.state) => Ok(()),
         // A migration would be refused, and nothing has begun.
         Some(_) => Err(Stop::silent(REFUSED)),
     }
@@ -247,8 +255,8 @@ pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
     for source in &cutover::status(plan)?.sources {
         if !source.foreign.is_empty() {
             say(&format!(
-                "note: in the folder of source '{}' lies what is not the store's own: {}; it goes \
-                 along to {}.retired, and reclaim leaves it there",
+                "note: the folder of source '{}' also holds what is not the store's own: {}; it \
+                 moves along to {}.retired, and reclaim leaves it there",
                 source.name,
                 shown(&source.foreign),
                 source.path
@@ -298,13 +306,13 @@ pub(crate) fn freed(freed: &[Freed]) {
     for Freed { source, retired, stood, bytes, rest, .. } in freed {
         let retired = retired.display();
         say(&match (stood, rest.is_empty()) {
-            (true, true) => format!("source '{source}': {bytes} bytes freed"),
+            (true, true) => format!("source '{source}': {} freed", size(*bytes)),
             (false, true) => {
                 format!("source '{source}': nothing stood at {retired}, so nothing was freed")
             }
             (_, false) => format!(
-                "source '{source}': {bytes} bytes freed; {retired} stays, with what is not the store's \
-                 own: {}",
+                "source '{source}': {} freed; {retired} stays, with what is not the store's own: {}",
+                size(*bytes),
                 shown(rest)
             ),
         });
@@ -320,8 +328,11 @@ fn of_target(status: &Status) -> String {
         ("none", _) => "no record of this plan".to_owned(),
         (record, None) => record.to_owned(),
         (record, Some(attempt)) => format!(
-            "{record}, attempt {attempt}, {} of {} keyspaces, {} pairs, {} bytes",
-            target.keyspaces_done, target.keyspaces, target.pairs, target.bytes
+            "{record}, attempt {attempt}, {} of {} keyspaces, {} pairs, {}",
+            target.keyspaces_done,
+            target.keyspaces,
+            target.pairs,
+            size(target.bytes)
         ),
     }
 }
@@ -333,7 +344,7 @@ pub(crate) fn preview(plan: &Plan, json: bool) -> Result<(), Stop> {
         say_json(&preview)?;
     } else {
         tell_preview(&preview);
-        if preview.state == "Fresh" {
+        if preview.state == "Fresh" && preview.refused.is_empty() {
             say(
                 "  not looked at: whether each pair fits its table; `cutover plan --full` tries them all",
             );
@@ -378,7 +389,7 @@ pub(crate) fn tell_preview(preview: &Preview) {
     }
     for keyspace in &preview.keyspaces {
         let count = match (keyspace.pairs, keyspace.bytes) {
-            (Some(pairs), Some(bytes)) => format!("{pairs} pairs, {bytes} bytes"),
+            (Some(pairs), Some(bytes)) => format!("{pairs} pairs, {}", size(bytes)),
             _ => "not counted".to_owned(),
         };
         let quarantined = match keyspace.quarantined {
@@ -395,13 +406,20 @@ pub(crate) fn tell_preview(preview: &Preview) {
         ));
     }
     if let (Some(needed), Some(available)) = (preview.needed_bytes, preview.available_bytes) {
-        say(&format!("  disk: about {needed} bytes needed, {available} free"));
+        say(&format!("  disk: about {} needed, {} free", size(needed), size(available)));
+    }
+    if !preview.refused.is_empty() {
+        return;
     }
     for (number, step) in (1..).zip(&preview.steps) {
-        let mark = if step.irreversible { "  <-- no way back by itself after this" } else { "" };
+        let mark = if step.irreversible {
+            "  <-- the commit point: nothing goes back automatically after it"
+        } else {
+            ""
+        };
         say(&format!("  {number}. {}{mark}", step.text));
     }
-    if preview.steps.is_empty() && preview.refused.is_empty() {
+    if preview.steps.is_empty() {
         say("  nothing remains to be done");
     }
 }

@@ -53,8 +53,8 @@ fn listen(flag: &Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("cutover tells of signals".to_owned()).spawn(move || {
         if signals.forever().next().is_some() {
             complain(
-                "asked to stop: it ends before the next chunk or step, unless the commit point has \
-                 passed; once more ends it at once, which loses nothing either",
+                "asked to stop: this ends before the next chunk or step, unless the commit point has \
+                 passed; a second signal ends it at once, and nothing is lost then either",
             );
         }
     })

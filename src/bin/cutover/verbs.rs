@@ -14,14 +14,16 @@ use cutover::{
 /// Begins, or goes on with, the migration, to its end. Never reruns.
 pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
     match open(plan)? {
-        Found::Fresh(handle) => {
+        Found::Fresh(mut handle) => {
+            look_before_asking(yes, || handle.check())?;
             report::foreign(plan)?;
             approve(&whole(plan), yes)?;
             let mut shown = Shown::until_asked_to_stop();
             let migrating = handle.begin_observed(&mut shown)?;
             Ok(run(migrating, &mut shown).map_err(Error::part_way)?)
         }
-        Found::Migrating(handle) => {
+        Found::Migrating(mut handle) => {
+            look_before_asking(yes, || handle.check())?;
             approve("this migration has begun: it goes on from where it stopped", yes)?;
             Ok(run(handle, &mut Shown::until_asked_to_stop())?)
         }
@@ -37,7 +39,35 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
     }
 }
 
-/// The refusal to go on by itself where writes would be lost.
+/// What would be refused is found before somebody is asked; where nobody is, the verb itself looks.
+pub(crate) fn look_before_asking(
+    yes: bool,
+    look: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    if yes { Ok(()) } else { look() }
+}
+
+/// What can be done from here, as `status` lists it.
+pub(crate) fn instead(plan: &Plan) -> Result<String, Stop> {
+    let can = status(plan)?.can;
+    let can = can.iter().map(|verb| format!("`cutover {}` ({})", verb.verb, verb.does));
+    let can: Vec<String> = can.collect();
+    Ok(if can.is_empty() {
+        "`cutover status` says what is in the way".to_owned()
+    } else {
+        format!("what can be done: {}", can.join(", "))
+    })
+}
+
+/// The refusal of a verb that does not fit the state.
+pub(crate) fn not_now(plan: &Plan, why: &str) -> Stop {
+    match instead(plan) {
+        Ok(instead) => Stop::refused(format!("{why}; {instead}")),
+        Err(stop) => stop,
+    }
+}
+
+/// The refusal to go on without a word where writes would be lost.
 pub(crate) fn lost(handle: &Handle<RerunAllowed>) -> Stop {
     match handle.loss() {
         Ok(loss) => Stop::new(NEEDS_APPROVAL, loss.to_string()),
@@ -98,21 +128,16 @@ pub(crate) fn verify(plan: &Plan, json: bool) -> Result<(), Stop> {
         }
         Found::Fresh(_) => {
             in_use(plan)?;
-            Err(not_live("Fresh", "run migrate first"))
+            Err(not_live(plan, "Fresh"))
         }
-        Found::Migrating(_) => Err(not_live(
-            "Migrating",
-            "run prepare, which reads all of it back and stops before the commit point",
-        )),
-        Found::Committed(_) => Err(not_live("Committed", "run migrate, which finishes it")),
-        Found::RerunAllowed(_) => {
-            Err(not_live("RerunAllowed", "restore the SQL database, or run rerun or restore-kv"))
-        }
+        Found::Migrating(_) => Err(not_live(plan, "Migrating")),
+        Found::Committed(_) => Err(not_live(plan, "Committed")),
+        Found::RerunAllowed(_) => Err(not_live(plan, "RerunAllowed")),
     }
 }
 
-fn not_live(state: &str, next: &str) -> Stop {
-    Stop::refused(format!("the plan is in state {state}: there is no live SQL database; {next}"))
+fn not_live(plan: &Plan, state: &str) -> Stop {
+    not_now(plan, &format!("the plan is in state {state}: there is no live SQL database"))
 }
 
 /// Goes back, while that is possible.
@@ -159,11 +184,12 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
             aborted(&handle.abort(ticket::AbortCommitted::losing_the_committed_copy())?);
             Ok(())
         }
-        Found::Tombstoned(_) => Err(Stop::refused(
-            "the SQL database is live, so there is nothing to abort; go on with it",
-        )),
-        Found::RerunAllowed(_) => Err(Stop::refused(
-            "the tombstones stand and no copy has begun, so there is nothing to abort; run rerun or restore-kv",
+        Found::Tombstoned(_) => {
+            Err(not_now(plan, "the SQL database is live, so there is nothing to abort"))
+        }
+        Found::RerunAllowed(_) => Err(not_now(
+            plan,
+            "the tombstones stand and no copy has begun, so there is nothing to abort",
         )),
     }
 }
@@ -186,7 +212,7 @@ fn aborted(aborted: &Aborted) {
     say(match aborted {
         Aborted::Fresh(_) => "done: every store is where it was, and can be written again",
         Aborted::RerunAllowed(_) => {
-            "done: the copy is gone; tombstones stand, so rerun or restore-kv comes next"
+            "done: the copy is gone; the tombstones stand, and restore-kv gives the stores back"
         }
     });
 }
@@ -198,7 +224,8 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
         Ok(found) => found,
     };
     match found {
-        Found::RerunAllowed(handle) => {
+        Found::RerunAllowed(mut handle) => {
+            look_before_asking(said.yes, || handle.check())?;
             approve(
                 &format!(
                     "this copies the retired stores once more. {}, and an older copy of it is refused \
@@ -210,15 +237,15 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
             let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
             Ok(run(migrating, &mut Shown::until_asked_to_stop()).map_err(Error::part_way)?)
         }
-        Found::Migrating(_) | Found::Committed(_) => Err(Stop::refused(
-            "a migration has begun and is not finished; run migrate, which goes on with it",
-        )),
+        Found::Migrating(_) | Found::Committed(_) => {
+            Err(not_now(plan, "a migration has begun and is not finished"))
+        }
         Found::Fresh(_) => {
             in_use(plan)?;
-            Err(Stop::refused("the KV stores are in use, and nothing was ever copied; run migrate"))
+            Err(not_now(plan, "the KV stores are in use, and no retired store stands to be copied"))
         }
         Found::Tombstoned(_) => {
-            Err(Stop::refused("the SQL database is live, so there is nothing to rerun; use it"))
+            Err(not_now(plan, "the SQL database is live, so there is nothing to rerun"))
         }
     }
 }
@@ -229,7 +256,9 @@ fn writes_lost(handle: &Handle<RerunAllowed>) -> Result<String, Error> {
             "Every write that was made in the SQL database since it went live, at {since}, is lost"
         ),
         None => {
-            "Every write that was made in the SQL database, if it ever went live, is lost".into()
+            "No marker says that the SQL database ever went live; if it did, every write made in it is \
+             lost"
+                .into()
         }
     })
 }
@@ -254,10 +283,11 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
             Ok(())
         }
         Found::Migrating(_) | Found::Committed(_) => {
-            Err(Stop::refused("a migration has begun and is not finished; abort it first"))
+            Err(not_now(plan, "a migration has begun and is not finished"))
         }
         Found::Tombstoned(_) => Err(Stop::refused(
-            "the SQL database is live; stop its daemon and move it away, only if its writes may be lost",
+            "the SQL database is live; only if you can do without what was written to it, stop its \
+             daemon, move it away and run this again",
         )),
     }
 }
@@ -289,18 +319,19 @@ pub(crate) fn reclaim(plan: &Plan, yes: bool, even_if_changed: bool) -> Result<(
             report::skipped(handle.skipped());
             report::freed(handle.freed());
             let bytes: u64 = handle.freed().iter().map(|freed| freed.bytes).sum();
-            say(&format!("done: {bytes} bytes are freed"));
+            say(&format!("done: {} freed", report::size(bytes)));
             Ok(())
         }
         Found::Fresh(_) => {
             in_use(plan)?;
-            Err(not_live("Fresh", "nothing was retired"))
+            Err(not_live(plan, "Fresh"))
         }
-        Found::Migrating(_) => Err(not_live("Migrating", "run migrate first")),
-        Found::Committed(_) => Err(not_live("Committed", "run migrate first")),
-        Found::RerunAllowed(_) => {
-            Err(not_live("RerunAllowed", "the retired stores hold all that is left, so they stay"))
-        }
+        Found::Migrating(_) => Err(not_live(plan, "Migrating")),
+        Found::Committed(_) => Err(not_live(plan, "Committed")),
+        Found::RerunAllowed(_) => Err(not_now(
+            plan,
+            "the SQL database is gone, so the retired stores hold all that is left, and stay",
+        )),
     }
 }
 
@@ -339,7 +370,7 @@ fn without_target(plan: &Plan, error: Error, said: Said) -> Result<Found, Stop> 
                 "{error}\nYou say that its record is lost. Every write that was made in {} since it \
                  went live is given up: rename or drop the tables that the migration filled there, \
                  since nothing keeps a program from writing them; a record that is put back later is \
-                 not taken any more",
+                 not accepted any more",
                 plan.target().display()
             ),
             said.yes,

@@ -102,7 +102,7 @@ fn every_method_that_a_handle_has_is_in_the_table_at_its_state_and_no_other_is()
         }
     }
     assert_eq!(told, found);
-    assert_eq!(told.len(), 28);
+    assert_eq!(told.len(), 31);
 }
 
 #[test]
