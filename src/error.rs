@@ -820,11 +820,11 @@ impl Words<'_> {
             ),
             Contradiction::RecordOfAnotherMigration => (
                 format!("{target} belongs to another migration than the markers"),
-                "use the SQL database that belongs to the markers; `cutover abort` removes an unfinished migration from this one, and nothing else".to_owned(),
+                self.or_go_back("use the SQL database that belongs to the markers", "`cutover abort` removes an unfinished migration from this one, and nothing else"),
             ),
             Contradiction::RecordOfOtherSources => (
                 format!("{target} names other sources than the plan{detail}"),
-                "use the plan that the migration was begun with".to_owned(),
+                self.or_go_back("use the plan that the migration was begun with", "or give this one a name of its own"),
             ),
             Contradiction::StaleTarget => (
                 format!("{target} is of another attempt than the markers: an older file turned up"),
@@ -840,7 +840,7 @@ impl Words<'_> {
             ),
             Contradiction::ClaimOfAnotherMigration => (
                 format!("the claim file beside {target} is of another migration than the markers"),
-                "correct the path; if the SQL database is lost for good, add --target-lost".to_owned(),
+                self.or_go_back("correct the path", "if the SQL database is lost for good, add --target-lost"),
             ),
             Contradiction::ClaimUnreadable => (
                 format!("the claim file beside {target} can't be read{detail}"),
