@@ -2,9 +2,10 @@
 //! has done meanwhile. Each of these tests fails where that is left out.
 
 use super::{StopAfter, THEIRS, folder, pairs, plan, read_table, swap};
+use crate::protocol::RecordStage;
 use crate::protocol::record::Record;
 use crate::{Cause, Error, Found, Handle, Migrating, Plan, fault, ticket};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -317,6 +318,86 @@ fn i6_a_chunk_is_not_written_beside_a_record_that_has_changed_since_the_last() {
         "DELETE FROM cutover_record",
     ] {
         assert!(!goes_on_beside(statement), "{statement}");
+    }
+}
+
+/// Writes the record anew, as another cutover does.
+fn rewrite(target: &Path, change: fn(&mut Record)) -> String {
+    let connection = rusqlite::Connection::open(target).expect("opens");
+    let body = "SELECT body FROM cutover_record";
+    let body: String = connection.query_one(body, [], |row| row.get(0)).expect("a record");
+    let mut record = Record::decode(body.as_bytes()).expect("a record");
+    change(&mut record);
+    let body = record.encode().expect("encodes");
+    let update = "UPDATE cutover_record SET attempt = ?1, stage = ?2, body = ?3";
+    let row = (record.attempt, record.stage.word(), &body);
+    assert_eq!(connection.execute(update, row), Ok(1));
+    body
+}
+
+fn next_attempt(record: &mut Record) {
+    record.attempt += 1;
+}
+
+fn committed(record: &mut Record) {
+    record.stage = RecordStage::Committed;
+    record.times.committed = Some("2026-01-01T00:00:00Z".to_owned());
+}
+
+fn live(record: &mut Record) {
+    committed(record);
+    record.stage = RecordStage::Live;
+    record.times.live = Some("2026-01-01T00:00:00Z".to_owned());
+}
+
+/// The record is whole, and is another run's, or of another stage than when the step was chosen. A live
+/// one holds what the daemon has written since.
+#[test]
+fn i1_i6_no_step_is_taken_upon_a_record_that_another_has_written_since_the_look() {
+    type Act = fn(&Plan) -> Result<(), Error>;
+    type Change = fn(&mut Record);
+    let run: Act = |plan| begun(plan).run(&mut ()).map(drop).map_err(|failed| failed.error);
+    let finish: Act = |plan| match begun(plan).run(&mut ()) {
+        Ok(handle) => handle.finish().map(drop).map_err(|failed| failed.error),
+        Err(failed) => Err(failed.error),
+    };
+    let abort: Act = |plan| {
+        let handle = begun(plan).run(&mut ()).expect("runs");
+        let ticket = ticket::AbortCommitted::losing_the_committed_copy();
+        handle.abort(ticket).map(drop).map_err(|failed| failed.error)
+    };
+    let cases: [(&str, Act, Change); 7] = [
+        ("Copy", run, next_attempt),
+        ("Commit", run, next_attempt),
+        ("Commit", run, committed),
+        ("GoLive", finish, next_attempt),
+        ("GoLive", finish, live),
+        ("DropRecord", abort, next_attempt),
+        ("DropRecord", abort, live),
+    ];
+    for (step, act, change) in cases {
+        // The file is the migration's own, or was there before.
+        for is_there in [false, true] {
+            let root = folder();
+            let target = root.path().join("t.sqlite");
+            if is_there {
+                let connection = rusqlite::Connection::open(&target).expect("opens");
+                connection.execute_batch("CREATE TABLE theirs (x)").expect("creates");
+            }
+            let left = Rc::new(RefCell::new(String::new()));
+            let (at, body) = (target.clone(), Rc::clone(&left));
+            let done = when(step, step, move || *body.borrow_mut() = rewrite(&at, change));
+            let refused = act(&plan(root.path())).expect_err(step);
+            fault::arm(None);
+            assert!(done.get(), "{step}: nobody acted");
+            let text = refused.to_string();
+            assert!(text.contains("record"), "{step}: {text}");
+            let connection = rusqlite::Connection::open(&target).expect("opens");
+            let body = "SELECT body FROM cutover_record";
+            let body: String = connection.query_one(body, [], |row| row.get(0)).expect("it stands");
+            assert_eq!(body, *left.borrow(), "{step}");
+            assert!(read_table(root.path(), "a").is_some(), "{step}");
+        }
     }
 }
 

@@ -206,3 +206,104 @@ impl ClaimFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: MigrationId = MigrationId(1);
+    const SECOND: MigrationId = MigrationId(2);
+
+    fn place() -> (tempfile::TempDir, ClaimFile) {
+        let root = tempfile::tempdir().unwrap();
+        let claim = ClaimFile::beside(&root.path().canonicalize().unwrap().join("t.sqlite"));
+        (root, claim)
+    }
+
+    fn seen(claim: &ClaimFile, plan: &str) -> ClaimSeen {
+        claim.look(plan).unwrap().0
+    }
+
+    #[test]
+    fn i6_an_entry_is_set_or_removed_just_where_the_claim_says_what_was_found() {
+        let (_root, mut claim) = place();
+        let (path, other) =
+            (claim.path.clone(), ClaimFile { path: claim.path.clone(), lock: None });
+        // Nothing is found, and nothing is wanted.
+        claim.set("p", ClaimSeen::None, None, None).unwrap();
+        assert!(!path.exists() && !claim.is_locked());
+        claim.set("p", ClaimSeen::None, Some(FIRST), None).unwrap();
+        assert!(claim.is_locked());
+        let mut rival = ClaimFile { path: path.clone(), lock: None };
+        assert!(matches!(rival.lock(), Err(Cause::Locked { .. })));
+        let before = fs::read(&path).unwrap();
+        for (found, entry) in [
+            (ClaimSeen::None, Some(SECOND)),
+            (ClaimSeen::None, None),
+            (ClaimSeen::Id(SECOND), Some(SECOND)),
+            (ClaimSeen::Id(SECOND), None),
+            (ClaimSeen::Unreadable, None),
+        ] {
+            let refused = claim.set("p", found, entry, None).unwrap_err();
+            assert!(matches!(&refused, Cause::ChangedUnderneath(at) if *at == path), "{refused}");
+            assert_eq!(fs::read(&path).unwrap(), before);
+        }
+        claim.set("q", ClaimSeen::None, Some(SECOND), None).unwrap();
+        let both = [ClaimSeen::Id(FIRST), ClaimSeen::Id(SECOND), ClaimSeen::None];
+        assert_eq!(["p", "q", "r"].map(|plan| seen(&other, plan)), both);
+        claim.set("p", ClaimSeen::Id(FIRST), None, None).unwrap();
+        assert_eq!([seen(&other, "p"), seen(&other, "q")], [ClaimSeen::None, both[1]]);
+        claim.set("q", ClaimSeen::Id(SECOND), None, None).unwrap();
+        assert!(!path.exists() && !claim.is_locked());
+    }
+
+    #[test]
+    fn what_is_no_claim_is_unreadable_with_its_reason_and_stays() {
+        for (is_folder, reason) in [(true, "it is not a file"), (false, "")] {
+            let (_root, mut claim) = place();
+            if is_folder {
+                fs::create_dir(&claim.path).unwrap();
+            } else {
+                fs::write(&claim.path, "theirs").unwrap();
+            }
+            let (found, why) = claim.look("p").unwrap();
+            assert_eq!(found, ClaimSeen::Unreadable);
+            let why = why.unwrap();
+            assert!(if is_folder { why == reason } else { !why.is_empty() }, "{why}");
+            for found in [ClaimSeen::Unreadable, ClaimSeen::None] {
+                let refused = claim.set("p", found, Some(FIRST), None).unwrap_err();
+                assert!(matches!(refused, Cause::ChangedUnderneath(_)), "{refused}");
+            }
+            assert!(claim.path.exists());
+        }
+    }
+
+    /// Between the look at the place and the rename.
+    #[cfg(feature = "__faults")]
+    #[test]
+    fn of_two_that_begin_at_once_the_second_is_told_that_the_claim_is_locked() {
+        use crate::fault;
+        let set = |act: fn(&Path)| {
+            let (root, mut claim) = place();
+            let path = claim.path.clone();
+            fault::arm_act(move |name| {
+                if name == "file synced" {
+                    act(&path);
+                }
+            });
+            let set = claim.set("p", ClaimSeen::None, Some(FIRST), None);
+            fault::arm(None);
+            (root, claim, set.unwrap_err())
+        };
+        let (root, claim, refused) = set(|path| fs::write(path, "theirs").unwrap());
+        assert!(matches!(&refused, Cause::Locked { path, .. } if *path == claim.path), "{refused}");
+        assert_eq!(fs::read(&claim.path).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing of ours is left");
+        assert!(!claim.is_locked());
+        // That the rename fails for another reason means nothing of the kind.
+        let (_root, _, refused) = set(|path| {
+            fs::remove_file(disk::with_suffix(path, &format!("-{FIRST}"))).unwrap();
+        });
+        assert!(matches!(&refused, Cause::Io { what: "rename to", .. }), "{refused}");
+    }
+}
