@@ -298,6 +298,27 @@ fn a_daemon_removes_what_root_was_killed_over_before_it_was_the_daemon_s() {
     assert_eq!(not_of(DAEMON, &stores.folder), []);
 }
 
+/// The daemon may not open them, and a cutover of root's may be writing one just now.
+#[test]
+fn i8_a_daemon_leaves_a_file_of_root_s_that_is_locked_or_holds_something() {
+    let stores = Stores::of(DAEMON);
+    stores.ends("022", "prepare", 0);
+    let name = |number: u32| format!("target.sqlite.cutover-{number:032x}");
+    let of_root = |number: u32, content: &str| {
+        let path = stores.at(&name(number));
+        fs::write(&path, content).expect("writes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        path
+    };
+    let (empty, held, full) = (of_root(1, ""), of_root(2, ""), of_root(3, "it"));
+    let lock = fs::File::open(&held).expect("opens");
+    lock.try_lock().expect("nobody has it");
+    stores.daemon_writes("sql");
+    assert!(!empty.exists(), "a kill left it");
+    assert!(held.exists(), "it is locked");
+    assert_eq!(fs::read(&full).expect("reads"), b"it");
+}
+
 /// As an older cutover, or a person, has left them: the daemon's own folders say whose they are.
 #[test]
 fn a_daemon_goes_on_beside_files_of_root_s_in_its_own_folders() {

@@ -297,16 +297,19 @@ pub(crate) fn check_changeable(path: &Path) -> Result<(), Cause> {
 pub(crate) fn check_may_rename(folder: &Path, path: &Path) -> Result<(), Cause> {
     let looked = |path: &Path| fs::symlink_metadata(path).map_err(Cause::io("look at", path));
     let (around, inside) = (looked(folder)?, looked(path)?);
-    let user = rustix::process::geteuid().as_raw();
-    let is_sticky = around.mode() & 0o1000 != 0;
-    if is_sticky && user != 0 && user != around.uid() && user != inside.uid() {
-        return Err(Cause::Unchangeable {
-            path: path.to_owned(),
-            why: "it is another user's, in a sticky folder",
-            next: "run this as the user who owns it",
-        });
+    if may_rename(rustix::process::geteuid().as_raw(), &around, &inside) {
+        return Ok(());
     }
-    Ok(())
+    Err(Cause::Unchangeable {
+        path: path.to_owned(),
+        why: "it is another user's, in a sticky folder",
+        next: "run this as the user who owns it",
+    })
+}
+
+fn may_rename(user: u32, around: &fs::Metadata, inside: &fs::Metadata) -> bool {
+    let is_sticky = around.mode() & 0o1000 != 0;
+    !is_sticky || user == 0 || user == around.uid() || user == inside.uid()
 }
 
 /// Whether `path` is on an overlay file system.
@@ -712,5 +715,25 @@ mod tests {
         assert_eq!(filesystem_kind(Path::new("/proc")), "proc");
         assert_eq!(filesystem_kind(Path::new("/proc/self/fd")), "proc");
         assert_eq!(filesystem_kind(Path::new("relative")), "unknown");
+    }
+
+    #[test]
+    fn in_a_sticky_folder_a_name_is_changed_by_its_owner_the_folder_s_or_root() {
+        let root = tempfile::tempdir().unwrap();
+        let with = |name: &str, owner: u32, mode: u32| {
+            let path = root.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let owner = Some(rustix::fs::Uid::from_raw(owner));
+            rustix::fs::chown(&path, owner, None).expect("these tests need root");
+            rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).unwrap();
+            check_may_rename(root.path(), &path).expect("root may");
+            fs::metadata(&path).unwrap()
+        };
+        let (sticky, plain) = (with("sticky", 1, 0o1777), with("plain", 1, 0o777));
+        let inside = with("inside", 2, 0o755);
+        for (user, may) in [(0, true), (1, true), (2, true), (3, false)] {
+            assert_eq!(may_rename(user, &sticky, &inside), may, "{user}");
+            assert!(may_rename(user, &plain, &inside));
+        }
     }
 }

@@ -158,7 +158,7 @@ impl Places {
 
     /// Looks at everything but a target that was found out of reach before: each look may wait long.
     pub(crate) fn observe_beside(&self, unreachable: Option<Cause>) -> Result<Seen, Cause> {
-        let (claim, claim_detail) = self.claim.look(self.plan.name())?;
+        let (claim, claim_detail) = self.claim.look(self.plan.name());
         let look = |known: &[MigrationId]| {
             self.sites.iter().map(|site| site.look(known)).collect::<Result<Vec<_>, _>>()
         };

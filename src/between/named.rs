@@ -76,6 +76,17 @@ fn i1_the_target_does_not_go_live_beside_a_tombstone_that_has_changed_since_the_
     }
 }
 
+/// fjall's lock is held from preflight on, so that nobody writes a store before it is sealed; and no longer
+/// than the migration that has just begun.
+#[test]
+fn i4_a_daemon_that_aborts_what_it_has_begun_opens_its_stores_in_the_same_process() {
+    let root = folder();
+    let plan = plan(root.path());
+    let aborted = begun(&plan).abort().expect("aborts");
+    let crate::Aborted::Fresh(fresh) = aborted else { panic!("{aborted:?}") };
+    drop(fresh.into_kv().expect("the stores are open again"));
+}
+
 /// Another store is put in the place of the one that preflight has looked at.
 #[test]
 fn i3_i8_a_store_that_was_swapped_under_the_seal_keeps_its_name() {

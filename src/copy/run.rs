@@ -353,3 +353,17 @@ pub(super) fn shown(key: &[u8]) -> String {
         Some(_) | None => hex::encode(key),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_whole_unless_it_is_long() {
+        assert_eq!(shown(&[]), "");
+        assert_eq!(shown(&[0xab, 1]), "ab01");
+        assert_eq!(shown(&[7; KEY_BYTES_SHOWN]), "07".repeat(KEY_BYTES_SHOWN));
+        let long = format!("{}... (33 bytes)", "07".repeat(KEY_BYTES_SHOWN));
+        assert_eq!(shown(&[7; KEY_BYTES_SHOWN + 1]), long);
+    }
+}

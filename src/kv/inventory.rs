@@ -487,6 +487,10 @@ mod tests {
         // Of two such, the first.
         std::os::unix::fs::symlink("1", root.path().join("keyspaces/3")).unwrap();
         assert_eq!(tree(root.path()).unwrap().scattered, found.scattered);
+        // One that has a file's name is not synced, wherever it leads.
+        std::os::unix::fs::symlink("1.jnl", root.path().join("2.jnl")).unwrap();
+        let found = sync(root.path()).unwrap();
+        assert_eq!(found.scattered, Some(("2.jnl".to_owned(), "a symbolic link")));
     }
 
     #[test]

@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 /// Checks a store that stands open at its path, and makes all of it durable. Nothing is changed. As
 /// long as what it returns is open, it has fjall's own lock.
 pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
+    // Another cutover that has begun since the look may have put a marker there.
+    if !disk::metadata(&site.path)?.is_some_and(|found| found.is_dir()) {
+        return Err(Cause::ChangedUnderneath(site.path.clone()));
+    }
     if disk::is_mount_root(&site.path)? {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
@@ -241,6 +245,7 @@ mod tests {
         let mut other = Held::default();
         other.hold(at("c")).unwrap();
         held.join(other);
+        assert!(at("c").exists(), "it is held by this one now");
         drop(held);
         assert!(at("a").exists() && !at("b").exists() && !at("c").exists());
         let mut held = Held::default();
@@ -287,6 +292,23 @@ mod tests {
         assert!(!is_taken(&place).unwrap());
         remove_taken(&place).unwrap();
         assert!(place.exists());
+    }
+
+    /// It was said that a part of the path is a file.
+    #[test]
+    fn a_marker_that_came_since_the_look_is_a_change_and_no_store_with_a_wrong_path() {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new("s", &root.path().join("s")).unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                fs::write(&site.path, "a marker").unwrap();
+            }
+            let refused = preflight(&site).unwrap_err();
+            assert!(
+                matches!(&refused, Cause::ChangedUnderneath(path) if *path == site.path),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

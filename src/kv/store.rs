@@ -380,13 +380,17 @@ mod tests {
     }
 
     fn store_of(pairs: u32, value_bytes: usize) -> (tempfile::TempDir, PathBuf) {
+        store_with(pairs, &|_| value_bytes)
+    }
+
+    fn store_with(pairs: u32, bytes: &dyn Fn(u32) -> usize) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap().join("s");
         let database = Database::builder(&path).open().unwrap();
         let keyspace = database.keyspace("k", KeyspaceCreateOptions::default).unwrap();
         let mut ingestion = keyspace.start_ingestion().unwrap();
         for number in 0..pairs {
-            ingestion.write(number.to_be_bytes(), vec![7; value_bytes]).unwrap();
+            ingestion.write(number.to_be_bytes(), vec![7; bytes(number)]).unwrap();
         }
         ingestion.finish().unwrap();
         (folder, path)
@@ -418,21 +422,16 @@ mod tests {
     /// A keyspace whose later pairs are like none of its first ones must not be read to its end.
     #[test]
     fn the_sample_ends_with_so_many_pairs_or_so_many_bytes() {
-        for (pairs, value_bytes, sampled) in
-            [(3_u32, 96, 3), (3_000, 6, SAMPLE_PAIRS), (40, SAMPLE_BYTES / 8 - 4, 8)]
-        {
-            let (_folder, path) = store_of(pairs, value_bytes);
-            let store = opened(&path).unwrap();
-            let (mut visited, mut bytes) = (0, 0);
-            store
-                .visit("k", None, &mut |key, value| {
-                    visited += 1;
-                    bytes += key.len() + value.len();
-                    Ok(!(visited == SAMPLE_PAIRS || bytes >= SAMPLE_BYTES))
-                })
-                .unwrap();
-            assert_eq!(visited, sampled);
-            assert_eq!(store.sampled_pair_bytes("k").unwrap(), Some(value_bytes + 4));
+        let large = SAMPLE_BYTES / 8 - 4;
+        for (first, value, then, sampled) in [
+            (3, 96, 96, 100),
+            (1, 96, 6, 19),
+            (u32::try_from(SAMPLE_PAIRS).unwrap(), 6, 100_000, 10),
+            (8, large, 6, SAMPLE_BYTES / 8),
+        ] {
+            let bytes = |number: u32| if number < first { value } else { then };
+            let (_folder, path) = store_with(first + 9, &bytes);
+            assert_eq!(opened(&path).unwrap().sampled_pair_bytes("k").unwrap(), Some(sampled));
         }
     }
 

@@ -68,17 +68,14 @@ impl ClaimFile {
     }
 
     /// What it says of `plan`; and, where it can't be read, why.
-    pub(crate) fn look(&self, plan: &str) -> Result<(ClaimSeen, Option<String>), Cause> {
-        Ok(match self.read() {
+    pub(crate) fn look(&self, plan: &str) -> (ClaimSeen, Option<String>) {
+        match self.read() {
             Ok(Ok(claim)) => {
                 (claim.plans.get(plan).map_or(ClaimSeen::None, |id| ClaimSeen::Id(*id)), None)
             }
             Ok(Err(reason)) => (ClaimSeen::Unreadable, Some(reason)),
-            Err(cause) if cause.is_of_the_system() => {
-                (ClaimSeen::Unreadable, Some(cause.to_string()))
-            }
-            Err(cause) => return Err(cause),
-        })
+            Err(cause) => (ClaimSeen::Unreadable, Some(cause.to_string())),
+        }
     }
 
     /// Sets or removes the entry of `plan`, which must be `found` now; durable when it returns, as far
@@ -92,7 +89,7 @@ impl ClaimFile {
     ) -> Result<(), Cause> {
         self.lock()?;
         let changed = || Cause::ChangedUnderneath(self.path.clone());
-        if self.look(plan)?.0 != found || found == ClaimSeen::Unreadable {
+        if self.look(plan).0 != found || found == ClaimSeen::Unreadable {
             return Err(changed());
         }
         let mut claim = self.read()?.map_err(|_| changed())?;
@@ -221,7 +218,7 @@ mod tests {
     }
 
     fn seen(claim: &ClaimFile, plan: &str) -> ClaimSeen {
-        claim.look(plan).unwrap().0
+        claim.look(plan).0
     }
 
     #[test]
@@ -266,7 +263,7 @@ mod tests {
             } else {
                 fs::write(&claim.path, "theirs").unwrap();
             }
-            let (found, why) = claim.look("p").unwrap();
+            let (found, why) = claim.look("p");
             assert_eq!(found, ClaimSeen::Unreadable);
             let why = why.unwrap();
             assert!(if is_folder { why == reason } else { !why.is_empty() }, "{why}");
