@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A look that shows no state is repeated this many times: another process may have been at work
+/// A look that shows no state, or something wrong, is repeated this many times: another process may have been at work
 /// between its parts.
 const LOOKS_MAX: usize = 4;
 
@@ -169,7 +169,7 @@ pub struct Verb {
 pub fn status(plan: &Plan) -> Result<Status, Error> {
     let mut last = look(plan);
     for _ in 1..LOOKS_MAX {
-        if last.has_state() {
+        if last.is_settled() {
             return Ok(last);
         }
         std::thread::sleep(LOOKS_APART);
@@ -180,7 +180,7 @@ pub fn status(plan: &Plan) -> Result<Status, Error> {
             return Ok(last);
         }
     }
-    if !last.has_state()
+    if !last.is_settled()
         && let Some(process) = &last.worked_on_by
     {
         // It moves from step to step between the parts of one look.
@@ -449,8 +449,9 @@ fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<V
 }
 
 impl Status {
-    fn has_state(&self) -> bool {
-        self.state != CONTRADICTION && self.state != UNKNOWN
+    /// Whether it need not be looked at again: it is a state, and nothing is wrong with it.
+    fn is_settled(&self) -> bool {
+        self.state != CONTRADICTION && self.state != UNKNOWN && self.what.is_none()
     }
 
     /// Every message of ours ends in what a person can do.

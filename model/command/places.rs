@@ -421,7 +421,7 @@ fn a_target_that_is_another_user_s_is_refused_before_anything_is_sealed() {
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     placed.run_by = user.map(ToOwned::to_owned).to_vec();
     placed.command = command;
-    placed.is_refused(&["belongs to user 0 (root) with mode 644", "run it as user 0 (root)"]);
+    placed.is_refused(&["belongs to user 0 (root) with mode 644", "run this as user 0 (root)"]);
     shell(&["chown", "65534:65534", utf8(&placed.target)]);
     placed.migrates();
 }

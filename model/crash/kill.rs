@@ -108,7 +108,7 @@ fn i3_after_a_kill_at_any_point_of_a_migration_the_stores_come_back_or_are_refus
             }
             Err(other) => panic!("{after}: {other}"),
         };
-        // Once the commit point has passed there is no way back by itself.
+        // Once the commit point has passed nothing goes back automatically.
         assert!(end == End::Sql || ends[1] == 0, "{after}");
         ends[usize::from(end == End::Sql)] += 1;
         ended(&place, end, &after);

@@ -138,6 +138,10 @@ pub(crate) fn try_place(site: &Site, store: Option<&Path>) -> Result<Held, Cause
         .and_then(|()| store.map_or(Ok(()), |store| try_move(site, store)));
     match tried {
         Ok(()) => Ok(held),
+        // They were there just now: another that begins beside a missing source has tidied them up.
+        Err(Cause::Io { source, path, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Cause::ChangedUnderneath(path))
+        }
         // Both are removed: what fails for one may work for the other, and nothing may stay.
         Err(cause) => Err(exchange_refused(cause, site.folder())),
     }
