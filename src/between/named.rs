@@ -2,8 +2,9 @@
 //! has done meanwhile. Each of these tests fails where that is left out.
 
 use super::{StopAfter, THEIRS, folder, pairs, plan, read_table, swap};
-use crate::protocol::RecordStage;
+use crate::protocol::marker::{Hints, Marker};
 use crate::protocol::record::Record;
+use crate::protocol::{RecordStage, Was};
 use crate::{Cause, Error, Found, Handle, Migrating, Plan, fault, ticket};
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -85,6 +86,61 @@ fn i4_a_daemon_that_aborts_what_it_has_begun_opens_its_stores_in_the_same_proces
     let aborted = begun(&plan).abort().expect("aborts");
     let crate::Aborted::Fresh(fresh) = aborted else { panic!("{aborted:?}") };
     drop(fresh.into_kv().expect("the stores are open again"));
+}
+
+fn marker(folder: &Path, source: &str) -> Marker {
+    let bytes = fs::read(folder.join(source)).expect("a marker");
+    Marker::decode(&bytes).expect("a marker")
+}
+
+/// As it was when it was sealed, a missing one among stores; and its time says since when it has its stage.
+#[test]
+fn a_tombstone_that_is_put_back_says_of_its_source_what_the_first_one_said() {
+    let root = folder();
+    let plan = plan(root.path());
+    let handle = begun(&plan);
+    let sealed = |source: &str| {
+        let marker = marker(root.path(), source);
+        humantime::parse_rfc3339(&marker.time).expect("a time");
+        (marker.was, marker.version)
+    };
+    let store = (Was::Directory, Some(b"FJL\x03".to_vec()));
+    let expected = [store.clone(), store, (Was::Nothing, None)];
+    let sources = ["a", "b", "c"];
+    assert_eq!(sources.map(sealed), expected);
+    let old = Marker { time: "2020-01-01T00:00:00Z".to_owned(), ..marker(root.path(), "b") };
+    let hints = Hints { go_on: "go on".to_owned(), go_back: "go back".to_owned() };
+    fs::write(root.path().join("b"), old.encode(&hints).expect("encodes")).expect("writes");
+    drop(handle);
+    drop(crate::sql(&plan, &mut ()).expect("SQL"));
+    for source in sources {
+        assert!(!marker(root.path(), source).time.starts_with("2020"), "{source}");
+        fs::remove_file(root.path().join(source)).expect("removes");
+        drop(crate::sql(&plan, &mut ()).expect("it is put back"));
+    }
+    assert_eq!(sources.map(sealed), expected);
+}
+
+/// Only a source that may be missing is taken for one that has nothing.
+#[test]
+fn i3_a_store_that_was_moved_away_under_the_seal_is_not_sealed_as_missing() {
+    let root = folder();
+    let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
+    let (path, aside) = (root.path().join("b"), root.path().join("aside"));
+    let (from, to) = (path.clone(), aside.clone());
+    let done = when("Seal { source: 1", "Seal { source: 1", move || {
+        fs::rename(&from, &to).expect("moves");
+    });
+    let failed = handle.begin().expect_err("a store is gone").error;
+    fault::arm(None);
+    assert!(done.get());
+    let Error::Refused(Cause::SourceMissing { path: missing, .. }) = &failed else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(*missing, path);
+    // What was sealed before it is given back.
+    assert!(root.path().join("a").is_dir());
+    assert!(!path.exists() && aside.is_dir());
 }
 
 /// Another store is put in the place of the one that preflight has looked at.
@@ -265,6 +321,27 @@ fn a_beginning_that_has_only_tidied_up_is_refused_and_has_not_stopped_part_way()
     let Error::Refused(Cause::ChangedUnderneath(path)) = failed.error else { panic!("{failed:?}") };
     assert_eq!(path, at);
     assert!(failed.handle.is_some(), "nothing was changed, so it may be tried again");
+}
+
+/// A marker that a kill has left there is removed, and nothing else.
+#[test]
+fn i8_what_comes_to_the_retired_name_under_a_tidying_stays() {
+    let root = folder();
+    let Found::Fresh(handle) = crate::open(&plan(root.path())).expect("opens") else { panic!() };
+    let (probe, retired) = (root.path().join("a.cutover-probe"), root.path().join("a.retired"));
+    let (at, tidied) = (retired.clone(), Rc::new(Cell::new(false)));
+    let told = Rc::clone(&tidied);
+    fault::arm_act(move |name| {
+        if name.starts_with("Confirm") {
+            fs::write(&probe, b"").expect("writes");
+        } else if name == "Tidy(0)" && !told.replace(true) {
+            fs::write(&retired, THEIRS).expect("writes");
+        }
+    });
+    handle.begin().expect_err("something is in the way");
+    fault::arm(None);
+    assert!(tidied.get());
+    assert_eq!(fs::read(at).expect("it is there"), THEIRS);
 }
 
 /// The verification compares rows with what was read, so it can't see what was passed over: the keys

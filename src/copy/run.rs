@@ -12,7 +12,7 @@ use crate::sql::{Copying, StepError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,15 +140,8 @@ pub(crate) fn copy(
                         match end {
                             Stopped::Chunk if !keyspace.done => Ok(ControlFlow::Break(())),
                             Stopped::Chunk | Stopped::Keyspace => {
-                                // Who counts ends early where it panics, which ends this thread, too.
-                                let counted = loop {
-                                    match counted.recv_timeout(CANCEL_ASKED) {
-                                        Ok(counted) => break counted?,
-                                        Err(RecvTimeoutError::Timeout) if !observer.cancelled() => {
-                                        }
-                                        Err(_) => return Err(Cause::Cancelled),
-                                    }
-                                };
+                                let counted = awaited(&counted, &|| observer.cancelled())
+                                    .ok_or(Cause::Cancelled)??;
                                 if keyspace.pairs != counted {
                                     miscounted = Some((job, counted, keyspace.pairs));
                                     // Nothing of this chunk stays.
@@ -189,6 +182,18 @@ pub(crate) fn copy(
         }
         Ok(parts)
     })
+}
+
+/// The next count, once it is there; none where the observer has `cancelled`. Who counts ends early where
+/// it panics, which ends this thread, too.
+fn awaited<T>(counted: &Receiver<T>, cancelled: &dyn Fn() -> bool) -> Option<T> {
+    loop {
+        match counted.recv_timeout(CANCEL_ASKED) {
+            Ok(counted) => return Some(counted),
+            Err(RecvTimeoutError::Timeout) if !cancelled() => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
+    }
 }
 
 fn is_unfinished(copying: &Copying, at: usize) -> bool {
@@ -365,5 +370,21 @@ mod tests {
         assert_eq!(shown(&[7; KEY_BYTES_SHOWN]), "07".repeat(KEY_BYTES_SHOWN));
         let long = format!("{}... (33 bytes)", "07".repeat(KEY_BYTES_SHOWN));
         assert_eq!(shown(&[7; KEY_BYTES_SHOWN + 1]), long);
+    }
+
+    #[test]
+    fn a_count_is_waited_for_as_long_as_it_takes_and_nobody_stops() {
+        let (counts, counted) = mpsc::channel();
+        let late = thread::spawn(move || {
+            thread::sleep(3 * CANCEL_ASKED);
+            counts.send(7).unwrap();
+            counts
+        });
+        assert_eq!(awaited(&counted, &|| false), Some(7));
+        // It may come at any time, and is not waited for.
+        let counts = late.join().unwrap();
+        assert_eq!(awaited(&counted, &|| true), None);
+        drop(counts);
+        assert_eq!(awaited(&counted, &|| false), None, "who counts has ended");
     }
 }
