@@ -820,11 +820,11 @@ impl Words<'_> {
             ),
             Contradiction::RecordOfAnotherMigration => (
                 format!("{target} belongs to another migration than the markers"),
-                self.or_go_back("use the SQL database that belongs to the markers", "`cutover abort` removes an unfinished migration from this one, and nothing else"),
+                "use the SQL database that belongs to the markers; `cutover abort` removes an unfinished migration from this one, and nothing else".to_owned(),
             ),
             Contradiction::RecordOfOtherSources => (
                 format!("{target} names other sources than the plan{detail}"),
-                self.or_go_back("use the plan that the migration was begun with", "or give this one a name of its own"),
+                "use the plan that the migration was begun with, or give this one a name of its own".to_owned(),
             ),
             Contradiction::StaleTarget => (
                 format!("{target} is of another attempt than the markers: an older file turned up"),

@@ -88,10 +88,7 @@ impl Facts<'_> {
     fn never_begun(&self) -> bool {
         self.markers().count() > 0
             && self.markers().all(|marker| marker.stage == Sealed && marker.run.attempt == 1)
-            && self.record().is_none_or(|record| {
-                record.stage != RecordStage::Live
-                    && self.markers().all(|marker| marker.run.id != record.run.id)
-            })
+            && self.record().is_none()
     }
 
     /// Of the target nothing can be known, and nothing is asked: what was only sealed goes back.
@@ -365,9 +362,7 @@ impl Facts<'_> {
         let given_back = matches!(intent, Intent::Abort | Intent::AbortCommitted)
             && open
             && state == State::Fresh
-            && self.record().is_none_or(|record| {
-                self.session.opened.is_some_and(|opened| opened != record.run.id)
-            });
+            && self.record().is_none();
         let mut rules = vec![(
             intent == Intent::ReplaceTarget || given_back || classify(self.seen) == Ok(state),
             "what is reported is the state",

@@ -226,21 +226,31 @@ fn i4_what_was_only_sealed_comes_back_whatever_became_of_the_target_and_its_clai
     placed.migrates();
 }
 
-/// Two deployments have one plan name and one target, and the second took it over after the first had
-/// sealed its stores: the first was locked out, until the second's SQL file was moved away.
+/// Two deployments have one plan name and one target, and the second took the claim over after the first
+/// had sealed its stores: the first was locked out, until the second's claim was moved away.
 #[test]
-fn i4_what_was_only_sealed_comes_back_beside_another_deployment_and_leaves_it_as_it_is() {
-    // The second has sealed its stores; or it has begun its copy.
-    for (steps, why) in [(4, "claim file beside"), (8, "another migration than the markers")] {
-        let (first, mut second) = (Placed::new(), Placed::new());
-        second.target.clone_from(&first.target);
-        first.killed_behind_the_seals();
-        second.killed_in_step(SOURCES.len() + steps);
-        let theirs = snapshot(first.folder());
-        first.only_goes_back(why);
-        unchanged(first.folder(), &theirs);
-        second.migrates_on();
-    }
+fn i4_what_was_only_sealed_comes_back_beside_another_deployment_s_claim_which_stays() {
+    let (first, mut second) = (Placed::new(), Placed::new());
+    second.target.clone_from(&first.target);
+    first.killed_behind_the_seals();
+    second.killed_behind_the_seals();
+    let theirs = snapshot(first.folder());
+    first.only_goes_back("claim file beside");
+    unchanged(first.folder(), &theirs);
+    second.migrates_on();
+}
+
+/// The same, once the second has begun its copy: the first can't tell that record from one of its own
+/// stores. It is thrown away first, and the second copies once more.
+#[test]
+fn i4_what_was_only_sealed_comes_back_beside_another_deployment_s_copy_once_that_is_thrown_away() {
+    let (first, mut second) = (Placed::new(), Placed::new());
+    second.target.clone_from(&first.target);
+    first.killed_behind_the_seals();
+    second.killed_in_step(SOURCES.len() + 8);
+    first.ends(&["abort", "--yes"], 4);
+    first.only_goes_back("claim file beside");
+    second.migrates_on();
 }
 
 /// The marker that a killed seal was writing is found by the migration's id; the claim that says it is

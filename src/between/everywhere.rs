@@ -374,6 +374,8 @@ struct Watch {
     /// As he left it.
     left: Option<Print>,
     has_looked: bool,
+    /// Whether nothing was deleted before he acted: what he took away then is his to keep.
+    is_intact: bool,
     both: bool,
     /// Whether the target could be written, or the stores, when he acted.
     before: (Vec<&'static str>, bool),
@@ -512,6 +514,7 @@ impl Watch {
         if self.done.is_none() {
             if self.passed == self.at {
                 self.before = sides(&self.folder, self.target);
+                self.is_intact = is_step || !self.step.starts_with("DeleteRetired");
                 if self.act() {
                     let is_last = name == "before a commit" && self.step.starts_with("GoLive");
                     let last = if is_last { GO_LIVE_COMMITS } else { name };
@@ -536,8 +539,11 @@ impl Watch {
         }
         // What a store has of its own goes with it, whoever wrote it.
         let is_freed = self.fact.starts_with("<store>") && self.step.starts_with("DeleteRetired");
+        // A marker that lay ready and is gone is written anew, under a name that nobody else uses.
+        let is_rewritten = self.fact.ends_with(".cutover-<id>") && self.deed == Deed::Remove;
         if !self.has_looked
             && !is_freed
+            && !is_rewritten
             && let Some(left) = &self.left
         {
             let found = self.print();
@@ -654,6 +660,7 @@ fn run(
         path: PathBuf::new(),
         left: None,
         has_looked: false,
+        is_intact: false,
         both: false,
         before: (Vec::new(), false),
         wrong: Vec::new(),
@@ -705,8 +712,11 @@ fn is_lost(
         let found = entries
             .filter(|path| path.is_dir())
             .find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == *inode));
+        let is_taken_away = found.as_ref().is_some_and(|path| path.starts_with(&place.aside));
         let whole = match &found {
-            Some(path) if !reclaims => read_store(path) == Some(pairs(of)),
+            Some(path) if !reclaims || is_taken_away && watch.is_intact => {
+                read_store(path) == Some(pairs(of))
+            }
             _ => {
                 let sql = [&place.folder, &place.aside].map(|folder| folder.join(place.target));
                 reclaims && sql.iter().any(|target| table(target, source) == Some(pairs(of)))

@@ -194,8 +194,8 @@ impl Contradiction {
         )
     }
 
-    /// Whether it says only that the target, or the claim beside it, can't be seen or is another
-    /// migration's.
+    /// Whether it says only that the target can't be seen, or that the claim beside it can't, or is
+    /// another migration's.
     const fn is_of_the_target_alone(self) -> bool {
         matches!(
             self,
@@ -205,15 +205,13 @@ impl Contradiction {
                 | Self::ClaimMissing
                 | Self::ClaimUnreadable
                 | Self::ClaimOfAnotherMigration
-                | Self::RecordOfAnotherMigration
-                | Self::RecordOfOtherSources
         )
     }
 }
 
 /// Says which state an observation is. Where every marker is as it was sealed, no record was ever
-/// begun, and it is `Migrating` whatever is known of the target and its claim, unless the target is
-/// live: only an abort can go on from there ([`classify_with_target`]).
+/// begun, and it is `Migrating` whatever is known of the target and its claim, unless the target holds a
+/// record: only an abort can go on from there ([`classify_with_target`]).
 ///
 /// # Errors
 ///
@@ -380,20 +378,18 @@ impl Sources {
         !self.marked.is_empty() && self.marked.iter().all(is_as_sealed)
     }
 
-    /// Whether an abort needs nothing of `target`: all are as they were sealed, and what it holds is not
-    /// theirs. A live one may be: the markers may have come back from a copy (I-1).
+    /// Whether an abort needs nothing of `target`: all are as they were sealed, and no record is seen. One
+    /// of another migration counts: the markers may have come back from a copy (I-1).
     pub(super) fn need_no_target(&self, target: TargetSeen) -> bool {
-        let is_not_theirs = match target {
-            TargetSeen::Record(record) => {
-                Some(record.run.id) != self.id() && record.stage != RecordStage::Live
-            }
+        let recordless = match target {
+            TargetSeen::Record(_) => false,
             TargetSeen::None
             | TargetSeen::NoRecord
             | TargetSeen::Unreadable
             | TargetSeen::Unreachable
             | TargetSeen::MainFileGone => true,
         };
-        is_not_theirs && self.are_as_sealed()
+        recordless && self.are_as_sealed()
     }
 
     fn with(&self, stage: Stage) -> Option<usize> {

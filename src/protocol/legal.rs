@@ -118,22 +118,15 @@ impl<'a> Facts<'a> {
     /// No record of this migration was ever begun: every marker is as it was sealed.
     fn is_never_begun(&self) -> bool {
         let as_sealed = |m: &MarkerSeen| m.stage == Stage::Sealed && m.run.attempt == 1;
-        let of_another = |(stage, run, _): (RecordStage, Run, bool)| {
-            stage != RecordStage::Live && self.markers.iter().all(|m| m.run.id != run.id)
-        };
-        !self.markers.is_empty()
-            && self.markers.iter().all(as_sealed)
-            && self.record.is_none_or(of_another)
+        self.record.is_none() && !self.markers.is_empty() && self.markers.iter().all(as_sealed)
     }
 
-    /// It can't be known what the target holds, or it is of another migration than the one that this
-    /// session gave back, and no source has a marker.
-    fn is_open_beside_unknown(&self, session: &Session) -> bool {
-        let known = match self.seen.target {
-            TargetSeen::None | TargetSeen::NoRecord => true,
-            TargetSeen::Record(record) => session.opened.is_none_or(|id| id == record.run.id),
-            TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => false,
-        };
+    /// It can't be known what the target holds, and no source has a marker.
+    fn is_open_beside_unknown(&self) -> bool {
+        let known = matches!(
+            self.seen.target,
+            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_)
+        );
         let is_open = |s: &SourceSeen| {
             matches!(s.path, AtPath::Directory(VersionFile::Native) | AtPath::Nothing)
                 && !matches!(s.retired, AtRetired::Directory(_))
@@ -167,7 +160,10 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             let sql_in_use = live && f.all_at(&[Stage::Final, Stage::Reclaimed]);
             let seen_before = (kv_in_use || sql_in_use) && intent != Intent::Reclaim;
             // Or what nothing is asked of: the way back of what was only sealed.
-            let only_sealed = is_abort(intent) && f.is_never_begun();
+            // But for a file that is gone: it may have been an older migration's (I-1).
+            let only_sealed = is_abort(intent)
+                && f.is_never_begun()
+                && (f.seen.target != TargetSeen::None || f.seen.claim == ClaimSeen::Unreadable);
             !session.confirmed && record != (seen_before || only_sealed)
         }
         Step::Claim(id) => {
@@ -231,8 +227,8 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             let given_back = f.markers.iter().all(|m| m.stage == Stage::Restoring);
             let aborted = f.markers.iter().all(|m| m.stage == Stage::Sealed);
             let only_back = is_abort(intent) && f.is_never_begun();
-            f.marker(source).run.id == id
-                && (no_record || only_back)
+            no_record
+                && f.marker(source).run.id == id
                 && at(source).retired != AtRetired::Directory(VersionFile::Held)
                 && (given_back || (aborted && f.all_raised(session)) || only_back)
         }
@@ -246,8 +242,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                 && at(source).retired == AtRetired::Directory(VersionFile::Native)
         }
         Step::ReleaseVersion(source) => {
-            (no_record || (is_abort(intent) && f.is_never_begun()))
-                && at(source).retired == AtRetired::Directory(VersionFile::Held)
+            no_record && at(source).retired == AtRetired::Directory(VersionFile::Held)
         }
         Step::DeleteRetired(source) => {
             live && f.all_at(&[Stage::Reclaimed])
@@ -328,7 +323,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             }
             Intent::Abort | Intent::AbortCommitted => {
                 classify(f.seen) == Ok(state)
-                    || (state == State::Fresh && f.is_open_beside_unknown(session))
+                    || (state == State::Fresh && f.is_open_beside_unknown())
             }
             Intent::Begin(_)
             | Intent::Copy
@@ -724,7 +719,8 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
             };
             let whole = seen([sealed(1); 2]);
             assert_eq!(classify(&whole), Ok(State::Migrating { rerun: false }));
-            let confirm = Ok(Step::Confirm { record: false });
+            let record = target == TargetSeen::None && claim != ClaimSeen::Unreadable;
+            let confirm = Ok(Step::Confirm { record });
             assert_eq!(abort(&whole, &Session::default()), confirm);
             assert_eq!(abort(&whole, &confirmed), Ok(Step::Unseal { source: 1, id: ID }));
             assert_eq!(
@@ -749,9 +745,9 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
     }
 }
 
-/// Another migration with this plan's name may have taken the target since the seal.
+/// Another migration with this plan's name may have taken the target over since the seal.
 #[test]
-fn i4_what_was_only_sealed_comes_back_beside_another_migration_and_leaves_it_as_it_is() {
+fn i4_what_was_only_sealed_comes_back_beside_another_migration_s_claim_which_stays() {
     let theirs = MigrationId(2);
     let confirmed = Session { confirmed: true, ..Session::default() };
     let record = |id, stage, sources| {
@@ -773,12 +769,7 @@ fn i4_what_was_only_sealed_comes_back_beside_another_migration_and_leaves_it_as_
     let mut session = confirmed.clone();
     session.done(unseal);
     assert_eq!(session, Session { opened: Some(ID), ..confirmed.clone() });
-    let unfinished = [RecordStage::Copying, RecordStage::Committed];
-    let targets = unfinished
-        .into_iter()
-        .flat_map(|stage| [true, false].map(|sources| record(theirs, stage, sources)))
-        .chain([TargetSeen::None, TargetSeen::NoRecord, TargetSeen::Unreachable]);
-    for target in targets {
+    for target in [TargetSeen::None, TargetSeen::NoRecord, TargetSeen::Unreachable] {
         for intent in [Intent::Abort, Intent::AbortCommitted] {
             let (before, after) = (
                 seen(sealed, target, ClaimSeen::Id(theirs)),
@@ -793,11 +784,12 @@ fn i4_what_was_only_sealed_comes_back_beside_another_migration_and_leaves_it_as_
     // Our own claim goes, and theirs stays.
     let ours = seen(open, TargetSeen::None, ClaimSeen::Id(ID));
     assert_eq!(next(&ours, Intent::Abort, &session), Ok(Step::Unclaim));
-    // The markers may have come back from a copy: I-1 is not left to that.
-    let live = seen(sealed, record(theirs, RecordStage::Live, true), ClaimSeen::Id(theirs));
-    assert_eq!(classify(&live), Err(Contradiction::RecordOfAnotherMigration));
-    assert!(next(&live, Intent::Abort, &confirmed).is_err());
-    // Nor is a record of the markers' own migration passed over.
+    // A record is not passed over, whosever it is: the markers may have come back from a copy (I-1).
+    for stage in [RecordStage::Copying, RecordStage::Committed, RecordStage::Live] {
+        let other = seen(sealed, record(theirs, stage, true), ClaimSeen::Id(theirs));
+        assert_eq!(classify(&other), Err(Contradiction::RecordOfAnotherMigration));
+        assert!(next(&other, Intent::Abort, &confirmed).is_err());
+    }
     let stale = seen(sealed, record(ID, RecordStage::Copying, true), ClaimSeen::Id(ID));
     assert_eq!(classify(&stale), Err(Contradiction::StaleTarget));
     assert!(next(&stale, Intent::Abort, &confirmed).is_err());

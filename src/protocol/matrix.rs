@@ -241,13 +241,12 @@ fn rows(seen: &Observation) -> Vec<State> {
     // No record was ever begun: the target and its claim need not be known.
     let only_sealed = id.is_some() && only(&[Stage::Sealed]);
     let as_sealed = only_sealed && marked().all(|(m, _)| m.run.attempt == 1);
-    // A record of another migration is not theirs, unless it is live.
-    let nothing_of_theirs = match seen.target {
-        TargetSeen::Record(record) => !here && record.stage != RecordStage::Live,
+    let unknown = match seen.target {
+        TargetSeen::Record(_) => false,
         TargetSeen::None | TargetSeen::NoRecord => !claimed,
         TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => true,
     };
-    if nothing_of_theirs && as_sealed && whole {
+    if unknown && as_sealed && whole {
         rows.push(State::Migrating { rerun: false });
     }
     match seen.target {

@@ -531,24 +531,25 @@ impl<'a> View<'a> {
             .unwrap_or(Step::Done(State::Tombstoned)))
     }
 
-    /// Whether no source has a marker, and it can't be known what the target holds, or it is another
-    /// migration's: an abort that needed nothing of it has come to its end.
+    /// Whether no source has a marker, and it can't be known what the target holds: an abort that needed
+    /// nothing of it has come to its end. What it left beside them is removed once the target is seen.
     fn has_opened_all(&self) -> bool {
-        let is_not_needed = match self.seen.target {
+        let is_unknown = match self.seen.target {
             TargetSeen::Unreadable | TargetSeen::Unreachable | TargetSeen::MainFileGone => true,
-            TargetSeen::Record(record) => {
-                self.session.opened.is_some_and(|opened| opened != record.run.id)
-            }
-            TargetSeen::None | TargetSeen::NoRecord => false,
+            TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_) => false,
         };
-        is_not_needed && self.sources.marked.is_empty() && self.sources.gone.is_empty()
+        is_unknown && self.sources.marked.is_empty() && self.sources.gone.is_empty()
     }
 
     fn abort(&self) -> Result<Step, NotAllowed> {
         if self.sources.need_no_target(self.seen.target) {
             // I-4: no record was ever begun, so that the way back needs less than the way there. What
             // the seals left goes while the markers say of which migration it is.
-            let confirm = (!self.session.confirmed).then_some(Step::Confirm { record: false });
+            // A file that was deleted may have been an older migration's: where one can look, its end is
+            // made durable (I-1).
+            let record =
+                self.seen.target == TargetSeen::None && self.seen.claim != ClaimSeen::Unreadable;
+            let confirm = (!self.session.confirmed).then_some(Step::Confirm { record });
             let step = confirm.or_else(|| self.tidy()).or_else(|| self.unseal());
             return Ok(step.unwrap_or(Step::Done(State::Fresh)));
         }
