@@ -376,6 +376,22 @@ fn a_target_that_the_stores_owner_may_not_write_is_refused_before_anything_is_ch
     }
 }
 
+/// Root moved the stores, and the daemon could write no journal beside its database.
+#[test]
+fn a_folder_where_the_stores_owner_may_make_no_files_is_refused_before_anything_is_changed() {
+    let stores = Stores::of(DAEMON);
+    std::os::unix::fs::chown(&stores.folder, Some(ROOT), Some(ROOT)).expect("gives");
+    let before = snapshot(&stores.folder);
+    for verb in ["plan", "migrate"] {
+        let said = stores.ends("022", verb, 3);
+        assert!(said.contains("the target's folder ") && said.contains("mode 755"), "{said}");
+        unchanged(&stores.folder, &before);
+    }
+    fs::set_permissions(&stores.folder, fs::Permissions::from_mode(0o777)).expect("a mode");
+    stores.ends("022", "migrate", 0);
+    stores.daemon_writes("sql");
+}
+
 #[test]
 fn preparing_and_aborting_leaves_no_sql_file_and_keeps_one_that_was_there() {
     let stores = Stores::of(DAEMON);

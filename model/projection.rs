@@ -151,14 +151,14 @@ fn without_numbers(step: Step, kept: &[usize]) -> Step {
 }
 
 /// The ways in which fewer sources may do more: to go live where one that is left out has failed; to
-/// leave the record unconfirmed where all that are kept are final, or as they were sealed; and to open
-/// these without a raise.
+/// leave the record unconfirmed where all that are kept are final, or as they were sealed; and to tidy
+/// up and open these without a raise.
 fn may_differ(of_all: Step, of_kept: Step) -> bool {
     matches!(
         (of_all, of_kept),
         (Step::GiveUp, Step::GoLive)
             | (Step::Confirm { record: true }, Step::Confirm { record: false })
-            | (Step::Mark { stage: Stage::Sealed, .. }, Step::Unseal { .. })
+            | (Step::Mark { stage: Stage::Sealed, .. }, Step::Tidy(_) | Step::Unseal { .. })
     )
 }
 

@@ -2,12 +2,12 @@
 
 use crate::error::Cause;
 use crate::handle::Loss;
-use crate::kv::{Standing, check_native};
+use crate::kv::{Look, Standing, check_native};
 use crate::look::{Places, Seen};
 use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record};
 use crate::protocol::{
-    AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, State, Step, TargetSeen,
+    AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, Stage, State, Step, TargetSeen,
     classify_with_target, next,
 };
 use crate::stores::{changed_plan, is_mapped_as};
@@ -103,11 +103,18 @@ impl Places {
         } else {
             "the program that uses it must copy the retired stores once more, or `cutover restore-kv` gives them back"
         };
-        Loss {
-            what: format!("the SQL database is gone, and {written}"),
-            since,
-            next: format!("restore it from a backup, or, if it is lost, {rerun}"),
-        }
+        let is_final = |look: &Look| look.path.marker().is_some_and(|m| m.stage == Stage::Final);
+        let next = if seen.looks.iter().all(is_final) {
+            format!("restore it from a backup, or, if it is lost, {rerun}")
+        } else if seen.is_restoring() {
+            // I-1: no marker and no record keeps a program from what it puts beside an open store.
+            format!(
+                "{rerun}; put no backup of the SQL database back: it is refused now, and a store may be open already"
+            )
+        } else {
+            format!("{rerun}; a backup of the SQL database that is put back now is refused")
+        };
+        Loss { what: format!("the SQL database is gone, and {written}"), since, next }
     }
 
     /// Refuses a plan that does not copy just what the record says, into the same tables.

@@ -123,7 +123,7 @@ pub enum Cause {
         next: &'static str,
     },
     /// A file or folder is another user's, and this one may not use it.
-    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; run this as {owner}", .path.display(), .place.display())]
+    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; {}", .path.display(), .place.display(), denied_next(.owner, .user))]
     Denied {
         /// The operation.
         what: &'static str,
@@ -138,10 +138,12 @@ pub enum Cause {
         /// Who asked.
         user: String,
     },
-    /// The target is there, and nobody to whom the stores belong may write it.
-    #[error("the target {} belongs to {owner} with mode {mode:o}, and {user}, who owns the stores, may not write to it; change its owner or its mode, and run this again", .path.display())]
+    /// Nobody to whom the stores belong may write the target that is there, or make files beside it.
+    #[error("{what} {} belongs to {owner} with mode {mode:o}, and {user}, who owns the stores, may not write to it; change its owner or its mode, and run this again", .path.display())]
     TargetLocksOut {
-        /// The target.
+        /// The target, or its folder.
+        what: &'static str,
+        /// Where it is.
         path: PathBuf,
         /// Whose it is.
         owner: String,
@@ -614,6 +616,10 @@ impl Cause {
     }
 }
 
+fn denied_next(owner: &str, user: &str) -> String {
+    if owner == user { "change its mode".to_owned() } else { format!("run this as {owner}") }
+}
+
 /// What somebody's own code says, as a part of a message, which is one line.
 pub(crate) fn on_one_line(words: &str) -> String {
     words.replace(char::is_control, " ")
@@ -679,6 +685,8 @@ pub(crate) struct Words<'a> {
     pub(crate) only_sealed: bool,
     /// Whether the target has a record.
     pub(crate) recorded: bool,
+    /// Whether that record is live.
+    pub(crate) live: bool,
     /// The plan's sources.
     pub(crate) sources: usize,
     /// Why something could not be read, where that is the contradiction.
@@ -817,6 +825,10 @@ impl Words<'_> {
             Contradiction::RecordWithoutMarkers => (
                 format!("{target} holds an unfinished migration although no source has a marker"),
                 "it is left over from an earlier attempt: `cutover abort` removes what that put there, and nothing else".to_owned(),
+            ),
+            Contradiction::RecordOfAnotherMigration if self.live => (
+                format!("{target} is live, and belongs to another migration than the markers"),
+                "use the SQL database that belongs to the markers; if this one is another deployment's, which needs a plan name of its own, stop its daemon, move the file and its claim file away, run `cutover abort`, and move them back".to_owned(),
             ),
             Contradiction::RecordOfAnotherMigration => (
                 format!("{target} belongs to another migration than the markers"),

@@ -10,7 +10,8 @@ use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, Place,
-    RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
+    RecordSeen, RecordStage, SourceSeen, Stage, State, TargetSeen, VersionFile, classify,
+    classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::collections::BTreeSet;
@@ -127,11 +128,27 @@ impl Places {
     /// that nobody to whom a store belongs may write: once it is live, the daemon is locked out.
     pub(crate) fn check_target_owner(&self) -> Result<(), Cause> {
         self.target_owner()?.as_ref().map_or(Ok(()), Owner::check)?;
-        let Some(found) = self.target_file()? else { return Ok(()) };
         let stores = self.store_owners()?;
+        let folder = self.target.folder();
+        // SQLite makes its journal beside the database.
+        let found = disk::metadata(folder)?;
+        if let (Some(found), Some(first)) =
+            (found.filter(std::fs::Metadata::is_dir), stores.first())
+            && !stores.iter().any(|store| store.may_make_files_in(&found))
+        {
+            return Err(Cause::TargetLocksOut {
+                what: "the target's folder",
+                path: folder.to_owned(),
+                owner: owner::user_of(&found),
+                mode: owner::mode_of(&found),
+                user: first.user(),
+            });
+        }
+        let Some(found) = self.target_file()? else { return Ok(()) };
         match stores.first() {
             Some(first) if !stores.iter().any(|store| store.may_write(&found)) => {
                 Err(Cause::TargetLocksOut {
+                    what: "the target",
                     path: self.target.path.clone(),
                     owner: owner::user_of(&found),
                     mode: owner::mode_of(&found),
@@ -361,6 +378,7 @@ impl Places {
             begun: seen.has_begun(),
             only_sealed: classify(&seen.observation).is_ok(),
             recorded: seen.record().is_some(),
+            live: seen.record().is_some_and(|record| record.stage == RecordStage::Live),
             sources: self.sites.len(),
             detail,
         };

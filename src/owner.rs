@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Reading and writing, for all.
 const READ_WRITE: u32 = 0o666;
 
+/// What is needed to make files in a folder.
+const WRITE_SEARCH: u32 = 0o333;
+
 /// All bits of a mode.
 const MODE: u32 = 0o7777;
 
@@ -83,6 +86,17 @@ impl Owner {
             _ => OTHERS & READ_WRITE,
         };
         file.mode() & needed == needed
+    }
+
+    /// Whether the user who owns this may make a file in a folder, so far as [`Owner::may_write`] tells.
+    pub(crate) fn may_make_files_in(&self, folder: &Metadata) -> bool {
+        let needed = match self.uid {
+            0 => return true,
+            own if own == folder.uid() => ALONE & WRITE_SEARCH,
+            _ if folder.mode() & GROUP & WRITE_SEARCH == GROUP & WRITE_SEARCH => return true,
+            _ => OTHERS & WRITE_SEARCH,
+        };
+        folder.mode() & needed == needed
     }
 
     /// That of the folder that a file is made in; none where the folder is another user's who shares
@@ -326,6 +340,38 @@ mod tests {
             let may = [of(EVE).may_write(&file), of(EVE + 7).may_write(&file)];
             assert_eq!(may, [eve, other], "{owner} {mode:o}");
             assert!(of(0).may_write(&file));
+        }
+    }
+
+    #[test]
+    fn who_may_make_files_in_a_folder_is_seen_by_its_owner_and_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |uid| Owner { uid, gid: HERS, mode: None, of: PathBuf::new() };
+        for (number, (owner, mode, eve, other)) in [
+            (EVE, 0o700, true, false),
+            (EVE, 0o300, true, false),
+            (EVE, 0o500, false, false),
+            (EVE, 0o600, false, false),
+            (EVE, 0o707, true, true),
+            (0, 0o755, false, false),
+            (0, 0o777, true, true),
+            (0, 0o1777, true, true),
+            (0, 0o775, true, true),
+            (0, 0o765, false, false),
+            (0, 0o756, false, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let folder = root.path().join(number.to_string());
+            fs::create_dir(&folder).unwrap();
+            std::os::unix::fs::chown(&folder, Some(owner), Some(HERS)).unwrap();
+            fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(mode))
+                .unwrap();
+            let folder = fs::metadata(&folder).unwrap();
+            let may = [of(EVE).may_make_files_in(&folder), of(EVE + 7).may_make_files_in(&folder)];
+            assert_eq!(may, [eve, other], "{owner} {mode:o}");
+            assert!(of(0).may_make_files_in(&folder));
         }
     }
 

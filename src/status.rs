@@ -216,7 +216,7 @@ fn look(plan: &Plan) -> Status {
         Ok(state) => {
             status.state = state.name();
             status.can = verbs(state, &places, &seen);
-            let is_changed = |s: &SourceStatus| s.retired.is_some() && s.retired_differs.is_some();
+            let is_changed = |s: &SourceStatus| s.retired_differs.is_some();
             if status.sources.iter().any(is_changed)
                 && let Some(verb) = status.can.iter_mut().find(|verb| **verb == Verb::RECLAIM)
             {
@@ -340,15 +340,21 @@ fn retired_differs(
     retired: &Standing,
     tree: Option<&Result<Tree, Cause>>,
 ) -> Option<String> {
-    if marker.was == Was::Nothing || marker.stage == Stage::Reclaimed {
+    if marker.was == Was::Nothing {
         return None;
     }
+    let is_freed = marker.stage == Stage::Reclaimed;
     match (retired, &marker.store) {
         (Standing::Directory(_), Some(sealed)) => match tree? {
+            Ok(tree) if is_freed => inventory::difference_of_the_rest(tree, sealed),
             Ok(tree) => inventory::difference_in_lengths(tree, sealed),
-            Err(cause) => Some(cause.to_string()),
+            Err(cause) => Some(format!("it can't be compared: {cause}")),
         },
         (Standing::Directory(_), None) => None,
+        (
+            Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
+            _,
+        ) if is_freed => None,
         (
             Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
             _,

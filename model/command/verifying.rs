@@ -139,6 +139,106 @@ fn reclaim_says_how_the_stores_stand_and_deletes_none_that_was_changed_unless_to
     daemon.is_whole_in_sql();
 }
 
+/// It said that it was gone, and burnt the way back of every other store all the same.
+#[test]
+fn reclaim_deletes_nothing_where_a_retired_store_is_gone_unless_told() {
+    let daemon = live();
+    let aside = daemon.path("aside");
+    fs::rename(daemon.path("sessions.retired"), &aside).expect("moves");
+    let before = snapshot(&daemon.folder);
+    let words = said(&daemon.ends("reclaim", &["--yes"], 5));
+    assert!(words.contains("sessions.retired: NOT as it was sealed: it is gone"), "{words}");
+    unchanged(&daemon.folder, &before);
+    let can = daemon.status()["can"].to_string();
+    assert!(can.contains("\"reclaim --even-if-changed\"") && !can.contains("\"reclaim\""), "{can}");
+    fs::rename(aside, daemon.path("sessions.retired")).expect("moves");
+    daemon.ends("reclaim", &["--yes"], 0);
+}
+
+/// It freed what somebody had put there since, and said that it was freed in part already.
+#[test]
+fn reclaim_after_a_reclaim_deletes_nothing_that_was_not_sealed_unless_told() {
+    let daemon = live();
+    daemon.ends("reclaim", &["--yes"], 0);
+    daemon.ends("reclaim", &["--yes"], 0);
+    fs::create_dir_all(daemon.path("accounts.retired/keyspaces/1/tables")).expect("folders");
+    fs::write(daemon.path("accounts.retired/keyspaces/1/tables/77"), "newer").expect("writes");
+    let before = snapshot(&daemon.folder);
+    let words = said(&daemon.ends("reclaim", &["--yes"], 5));
+    assert!(words.contains("keyspaces/1/tables/77 was not there"), "{words}");
+    unchanged(&daemon.folder, &before);
+    daemon.ends("reclaim", &["--yes", "--even-if-changed"], 0);
+    daemon.is_whole_in_sql();
+}
+
+/// It advised a backup that is refused then, beside stores of which one may be open already.
+#[test]
+fn a_backup_is_advised_where_it_is_taken_alone() {
+    for (verb, words) in [("restore-kv", "put no backup"), ("rerun", "put back now is refused")] {
+        let daemon = live();
+        let backup = fs::read(daemon.target()).expect("reads");
+        fs::remove_file(daemon.target()).expect("removes");
+        let next = || daemon.status()["next"].to_string();
+        assert!(next().contains("restore it from a backup"), "{}", next());
+        // A folder that is not empty can't be removed.
+        let in_the_way = daemon.in_the_way_of("sessions");
+        fs::create_dir_all(in_the_way.join("full")).expect("a folder");
+        daemon.ends(verb, &["--yes"], 7);
+        assert_eq!(daemon.state(), "RerunAllowed");
+        assert!(next().contains(words) && !next().contains("restore it"), "{verb}: {}", next());
+        fs::write(daemon.target(), backup).expect("writes");
+        assert_eq!(daemon.state(), "Contradiction");
+        fs::remove_file(daemon.target()).expect("removes");
+        fs::remove_dir_all(in_the_way).expect("removes");
+        daemon.ends("restore-kv", &["--yes"], 0);
+        daemon.is_whole_in_kv();
+    }
+}
+
+/// An abort threw the verified copy away and said that every store was as it was sealed, where one had
+/// lost half of its pairs.
+#[test]
+fn abort_keeps_the_copy_where_a_retired_store_is_not_what_was_sealed_unless_told() {
+    let daemon = Daemon::opened_once();
+    daemon.ends("prepare", &["--yes"], 0);
+    let journal = daemon.path("accounts.retired/0.jnl");
+    let whole = fs::read(&journal).expect("reads");
+    fs::write(&journal, &whole[..whole.len() / 2]).expect("writes");
+    let before = snapshot(&daemon.folder);
+    for yes in [&[][..], &["--yes"]] {
+        let words = said(&daemon.ends("abort", yes, 5));
+        assert!(words.contains("give --even-if-changed"), "{words}");
+        unchanged(&daemon.folder, &before);
+    }
+    fs::write(&journal, &whole).expect("writes");
+    daemon.ends("abort", &["--yes"], 0);
+    daemon.is_whole_in_kv();
+
+    daemon.ends("prepare", &["--yes"], 0);
+    fs::write(daemon.path("sessions.retired/keyspaces/1/tables/77"), "new").expect("writes");
+    let words = said(&daemon.ends("abort", &["--even-if-changed"], 5));
+    assert!(words.contains("gives every store back as it is now"), "{words}");
+    daemon.ends("abort", &["--even-if-changed", "--yes"], 0);
+    assert_eq!(daemon.state(), "Fresh");
+}
+
+/// It pointed the markers at another target, and then said that nothing was changed.
+#[test]
+fn a_verb_that_does_not_fit_gives_up_no_target_before_it_says_so() {
+    let daemon = Daemon::opened_once();
+    daemon.ends("prepare", &["--yes"], 0);
+    for name in ["target.sqlite", "target.sqlite.cutover"] {
+        fs::remove_file(daemon.path(name)).expect("removes");
+    }
+    let before = snapshot(&daemon.folder);
+    for verb in ["rerun", "restore-kv"] {
+        daemon.ends(verb, &["--yes", "--target-lost"], 3);
+        unchanged(&daemon.folder, &before);
+    }
+    daemon.ends("abort", &["--yes", "--target-lost"], 0);
+    daemon.is_whole_in_kv();
+}
+
 /// They ended with 7, as if something had been done.
 #[test]
 fn every_verb_of_a_user_without_the_rights_ends_with_3_and_says_whose_it_is() {

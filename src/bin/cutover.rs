@@ -25,7 +25,7 @@ mod signals;
 #[path = "cutover/verbs.rs"]
 mod verbs;
 
-use arguments::{Arguments, Command, PlanArguments};
+use arguments::{Arguments, Command, GoBack, PlanArguments};
 use clap::Parser;
 use cutover::Plan;
 use exit::Stop;
@@ -71,7 +71,10 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
             copying(&change.plan, |plan| halves::finalize(plan, change.yes))
         }
         Command::Verify(look) => verbs::verify(&look.plan.build()?, look.json),
-        Command::Abort(change) => verbs::abort(&change.plan.build()?, change.into()),
+        Command::Abort(back) => {
+            let GoBack { change, even_if_changed } = back;
+            verbs::abort(&change.plan.build()?, change.into(), *even_if_changed)
+        }
         Command::Rerun(change) => copying(&change.plan, |plan| verbs::rerun(plan, change.into())),
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
         Command::Reclaim(free) => {

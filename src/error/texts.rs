@@ -72,6 +72,7 @@ samples! { causes, Cause,
         user: "user 1000 (anna)".into(),
     }],
     Cause::TargetLocksOut { .. } => [Cause::TargetLocksOut {
+            what: "the target",
         path: target(),
         owner: "user 0 (root)".into(),
         mode: 0o644,
@@ -320,6 +321,7 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
         begun,
         only_sealed: false,
         recorded: false,
+        live: false,
         sources: 2,
         detail,
     };
@@ -336,6 +338,7 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
         begun: true,
         only_sealed,
         recorded,
+        live: recorded,
         sources,
         detail: detail.map(str::to_owned),
     };
@@ -346,6 +349,10 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
             words(false, false, 2, Some(detail)).tell(Contradiction::TargetElsewhere),
         ),
         ("it is the only source", words(false, false, 1, None).tell(Contradiction::MarkerGone(0))),
+        (
+            "another migration is live",
+            words(false, true, 2, None).tell(Contradiction::RecordOfAnotherMigration),
+        ),
         ("there is a record", words(false, true, 2, None).tell(Contradiction::MarkerGone(0))),
     ];
     for contradiction in [

@@ -219,10 +219,20 @@ pub(crate) fn difference(
 
 /// The same by names and lengths alone.
 pub(crate) fn difference_in_lengths(found: &Tree, sealed: &Inventory) -> Option<String> {
+    differences_in_lengths(found, sealed, false)
+}
+
+/// How what is left of a store that is being freed differs from what was sealed.
+pub(crate) fn difference_of_the_rest(found: &Tree, sealed: &Inventory) -> Option<String> {
+    differences_in_lengths(found, sealed, true)
+}
+
+fn differences_in_lengths(found: &Tree, sealed: &Inventory, may_be_gone: bool) -> Option<String> {
     let found = &found.lasting;
     let mut differences: Vec<String> = Vec::new();
     for (file, bytes) in &sealed.files {
         match found.get(file) {
+            None if may_be_gone => {}
             None => differences.push(format!("{} is gone", named(file, sealed))),
             Some(now) if now != bytes => {
                 let file = named(file, sealed);

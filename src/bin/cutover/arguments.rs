@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Verify(Look),
     /// Go back to where the migration began, while that is possible
     #[command(after_help = HELP)]
-    Abort(ChangeOrLost),
+    Abort(GoBack),
     /// Copy the retired stores once more, when the SQL database is lost
     #[command(after_help = HELP)]
     Rerun(ChangeOrLost),
@@ -105,6 +105,15 @@ pub(crate) struct ChangeOrLost {
     /// The SQL database lost its record, and you can do without the writes made in it
     #[arg(long)]
     pub(crate) record_lost: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GoBack {
+    #[command(flatten)]
+    pub(crate) change: ChangeOrLost,
+    /// Throw the copy away also where a retired store is not what was sealed
+    #[arg(long)]
+    pub(crate) even_if_changed: bool,
 }
 
 #[derive(Args, Debug)]

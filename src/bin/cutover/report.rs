@@ -267,16 +267,18 @@ pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
 }
 
 /// What differs from what was sealed.
-pub(crate) fn differing(plan: &Plan) -> Result<(), Stop> {
+pub(crate) fn differing(plan: &Plan) -> Result<Vec<String>, Stop> {
+    let mut changed = Vec::new();
     for source in &cutover::status(plan)?.sources {
         if let Some(differs) = &source.retired_differs {
             say(&format!(
                 "note: the retired store of source '{}' is not what was sealed: {differs}",
                 source.name
             ));
+            changed.push(format!("'{}': {differs}", source.name));
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Which retired stores there are to be freed, and how each stands beside what was sealed: those that
@@ -284,7 +286,11 @@ pub(crate) fn differing(plan: &Plan) -> Result<(), Stop> {
 pub(crate) fn retired(plan: &Plan) -> Result<Vec<String>, Stop> {
     let mut changed = Vec::new();
     for source in &cutover::status(plan)?.sources {
-        let Some(retired) = &source.retired else { continue };
+        let retired = match (&source.retired, &source.retired_differs) {
+            (Some(retired), _) => retired.clone(),
+            (None, Some(_)) => format!("{}.retired", source.path),
+            (None, None) => continue,
+        };
         let stands = match &source.retired_differs {
             Some(differs) => {
                 changed.push(format!("'{}' at {retired}: {differs}", source.name));
@@ -293,7 +299,9 @@ pub(crate) fn retired(plan: &Plan) -> Result<Vec<String>, Stop> {
             None if source.retired_compared => {
                 "as it was sealed, by its files' names and lengths".to_owned()
             }
-            None if source.marker == "reclaimed" => "freed in part already".to_owned(),
+            None if source.marker == "reclaimed" => {
+                "marked to be freed, and what is left of it is as it was sealed".to_owned()
+            }
             None => "nothing says what was sealed, so it is not compared".to_owned(),
         };
         say(&format!("  source '{}' at {retired}: {stands}", source.name));

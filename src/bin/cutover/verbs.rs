@@ -141,9 +141,10 @@ fn not_live(plan: &Plan, state: &str) -> Stop {
 }
 
 /// Goes back, while that is possible.
-pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
+pub(crate) fn abort(plan: &Plan, said: Said, even_if_changed: bool) -> Result<(), Stop> {
     if let Err(Error::Contradiction(told)) = open(plan)
         && told.contradiction.is_left_over()
+        && status(plan)?.target.record != "live"
     {
         approve(
             &format!(
@@ -157,18 +158,21 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
         say(&format!("done: it is gone; the state is {} now", name_of(&found)));
         return Ok(());
     }
-    match open_anyhow(plan, said)? {
+    match open_anyhow(plan, "abort", said)? {
         Found::Fresh(_) => {
             in_use(plan)?;
             say("nothing to abort: the KV stores are in use");
             Ok(())
         }
         Found::Migrating(handle) => {
+            let as_sealed = keeps_all(plan, even_if_changed)?;
+            let gives_back =
+                format!("this throws the copy away and gives every store back as it {as_sealed}");
             approve(
                 if handle.is_rerun() {
                     "this throws the new copy away; the tombstones stay"
                 } else {
-                    "this throws the copy away and gives every store back as it was sealed"
+                    &gives_back
                 },
                 said.yes,
             )?;
@@ -176,6 +180,7 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
             Ok(())
         }
         Found::Committed(handle) => {
+            keeps_all(plan, even_if_changed)?;
             approve(
                 "the commit point has passed. This throws the verified copy in the SQL database \
                  away; the stores are given back unless a tombstone stands already",
@@ -192,6 +197,28 @@ pub(crate) fn abort(plan: &Plan, said: Said) -> Result<(), Stop> {
             "the tombstones stand and no copy has begun, so there is nothing to abort",
         )),
     }
+}
+
+/// Refuses to throw a copy away where a retired store is not what was sealed: what it lacks may be in the
+/// copy alone. Says how the stores are given back.
+fn keeps_all(plan: &Plan, even_if_changed: bool) -> Result<&'static str, Stop> {
+    let changed = report::differing(plan)?;
+    if changed.is_empty() {
+        return Ok("was sealed");
+    }
+    let has_copy = ["copying", "committed"].contains(&status(plan)?.target.record);
+    if has_copy && !even_if_changed {
+        return Err(Stop::new(
+            NEEDS_APPROVAL,
+            format!(
+                "nothing was changed: the copy may hold data that a retired store has lost (source {}); \
+                 put the store back as it was sealed, or go on to SQL, or, if the copy may go all the \
+                 same, give --even-if-changed",
+                changed.join("; source ")
+            ),
+        ));
+    }
+    Ok("is now")
 }
 
 const fn name_of(found: &Found) -> &'static str {
@@ -219,13 +246,15 @@ fn aborted(aborted: &Aborted) {
 
 /// Copies the retired stores once more.
 pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
-    let found = match open(plan) {
-        Err(error) => without_target(plan, error, said)?,
-        Ok(found) => found,
+    let (found, replaced) = match open(plan) {
+        Err(error) => (without_target(plan, "rerun", error, said)?, true),
+        Ok(found) => (found, false),
     };
+    // The markers name another target already.
+    let stopped = |error: Error| if replaced { error.part_way() } else { error };
     match found {
         Found::RerunAllowed(mut handle) => {
-            look_before_asking(said.yes, || handle.check())?;
+            look_before_asking(said.yes, || handle.check()).map_err(stopped)?;
             approve(
                 &format!(
                     "this copies the retired stores once more. {}, and an older copy of it is refused \
@@ -234,7 +263,9 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
                 ),
                 said.yes,
             )?;
-            let migrating = handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?;
+            let migrating = handle
+                .rerun(ticket::Rerun::losing_writes_made_in_sql())
+                .map_err(|failed| stopped(failed.into()))?;
             Ok(run(migrating, &mut Shown::until_asked_to_stop()).map_err(Error::part_way)?)
         }
         Found::Migrating(_) | Found::Committed(_) => {
@@ -265,11 +296,15 @@ fn writes_lost(handle: &Handle<RerunAllowed>) -> Result<String, Error> {
 
 /// Gives the KV stores back from behind their tombstones.
 pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
-    match open_anyhow(plan, said)? {
+    match open_anyhow(plan, "restore-kv", said)? {
         Found::RerunAllowed(handle) => {
-            report::differing(plan)?;
+            let as_sealed =
+                if report::differing(plan)?.is_empty() { "was sealed" } else { "is now" };
             approve(
-                &format!("this gives every store back as it was sealed. {}", writes_lost(&handle)?),
+                &format!(
+                    "this gives every store back as it {as_sealed}. {}",
+                    writes_lost(&handle)?
+                ),
                 said.yes,
             )?;
             let handle = handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?;
@@ -336,11 +371,11 @@ pub(crate) fn reclaim(plan: &Plan, yes: bool, even_if_changed: bool) -> Result<(
 }
 
 /// Opens the plan; where the markers name other sources, the plan that they name.
-fn open_anyhow(plan: &Plan, said: Said) -> Result<Found, Stop> {
+fn open_anyhow(plan: &Plan, verb: &str, said: Said) -> Result<Found, Stop> {
     match open(plan) {
         Err(Error::Contradiction(told)) => {
             let Contradiction::OtherSources(source) = told.contradiction else {
-                return without_target(plan, Error::Contradiction(told), said);
+                return without_target(plan, verb, Error::Contradiction(told), said);
             };
             let Some((_, path)) = plan.sources().nth(source) else {
                 return Err(Error::Contradiction(told).into());
@@ -351,15 +386,15 @@ fn open_anyhow(plan: &Plan, said: Said) -> Result<Found, Stop> {
                 "the markers name other sources than the plan; this works on theirs: {}",
                 names.join(", ")
             ));
-            open(&marked).or_else(|error| without_target(&marked, error, said))
+            open(&marked).or_else(|error| without_target(&marked, verb, error, said))
         }
         found => Ok(found?),
     }
 }
 
 /// Where the operator has said that the SQL database is lost, points the markers at the plan's; where
-/// its record is, gives up what was written beside it.
-fn without_target(plan: &Plan, error: Error, said: Said) -> Result<Found, Stop> {
+/// its record is, gives up what was written beside it. Changes nothing where `verb` could not follow.
+fn without_target(plan: &Plan, verb: &str, error: Error, said: Said) -> Result<Found, Stop> {
     let recordless = matches!(
         &error,
         Error::Contradiction(told) if told.contradiction == Contradiction::RecordGone
@@ -388,6 +423,10 @@ fn without_target(plan: &Plan, error: Error, said: Said) -> Result<Found, Stop> 
     );
     if !lost || !said.target_lost {
         return Err(error.into());
+    }
+    let can = status(plan)?.can;
+    if !can.iter().any(|can| can.verb.split(' ').next() == Some(verb)) {
+        return Err(not_now(plan, &format!("{verb} does not fit what the markers say")));
     }
     approve(
         &format!(
