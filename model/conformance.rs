@@ -77,6 +77,20 @@ fn i5_a_rerun_that_is_refused_puts_the_second_lock_back() {
     );
 }
 
+/// It tries the places before its first step, and a kill leaves what it tried them with. The table once
+/// knew of that in a first migration alone.
+#[test]
+fn i8_a_rerun_that_is_killed_while_it_tries_the_places_leaves_files_of_its_own_alone() {
+    agree(
+        Faults::PowerCuts,
+        &[
+            call(Act::Sql, None),
+            Happens::Hand(Hand::DeletesSql),
+            call(Act::Rerun, Some(Strike::Kill { step: 0, point: 1 })),
+        ],
+    );
+}
+
 /// Before its first step nothing is changed, and it is told so. The table once knew of no cancel there
 /// but one that stops a process part-way.
 #[test]

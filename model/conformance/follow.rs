@@ -110,8 +110,8 @@ pub fn follow(
         // Its ticket says that what can't be seen is gone for good.
         walks[0].world.forget_lost();
     }
-    // Before it takes the first step, a new migration tries the exchange with files of its own.
-    if matches!(intent, Intent::Begin(_)) {
+    // Before it takes the first step, what copies tries the exchange with files of its own.
+    if matches!(intent, Intent::Begin(_) | Intent::Rerun) {
         let tried = |world| Walk { world, ..walks[0].clone() };
         walks = variants::temporaries(before).into_iter().map(tried).collect();
         if !following.strikes(0) {
