@@ -712,6 +712,7 @@ mod tests {
     fn a_mount_and_the_kind_of_its_file_system_are_known() {
         assert!(is_mount_root(Path::new("/proc")).unwrap());
         assert!(!is_mount_root(Path::new("/proc/self")).unwrap());
+        assert!(!is_overlay(Path::new("/proc")).unwrap());
         assert_eq!(filesystem_kind(Path::new("/proc")), "proc");
         assert_eq!(filesystem_kind(Path::new("/proc/self/fd")), "proc");
         assert_eq!(filesystem_kind(Path::new("relative")), "unknown");

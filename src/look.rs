@@ -510,3 +510,174 @@ fn check_overlap(sites: &[Site], target: &Target) -> Result<(), Cause> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{MigrationId, Run, Was};
+
+    fn marker(stage: Stage, time: &str) -> Standing {
+        let run = Run { id: MigrationId(7), attempt: 1 };
+        let (was, time) = (Was::Directory, time.to_owned());
+        let marker =
+            Marker::new(stage, "p", run, "s", was, Vec::new(), "/t", time, None, true, None);
+        Standing::Marker(Box::new(marker))
+    }
+
+    fn seen(standing: Vec<[Standing; 2]>, claim: ClaimSeen, target: TargetLook) -> Seen {
+        let looks = standing.into_iter();
+        Seen {
+            observation: Observation {
+                sources: Vec::new(),
+                target: TargetSeen::None,
+                claim,
+                elsewhere: Vec::new(),
+            },
+            looks: looks
+                .map(|[path, retired]| Look { path, retired, freed: false, temporary: false })
+                .collect(),
+            target,
+            claim_detail: None,
+            elsewhere: Vec::new(),
+        }
+    }
+
+    fn record(live: Option<&str>) -> TargetLook {
+        let run = Run { id: MigrationId(7), attempt: 1 };
+        let (mode, time) = ("delete".to_owned(), "2026".to_owned());
+        let mut record = Record::new("p", run, Vec::new(), Vec::new(), Vec::new(), mode, time);
+        record.times.live = live.map(str::to_owned);
+        TargetLook::Record(Box::new(record))
+    }
+
+    #[test]
+    fn a_migration_has_begun_where_anything_of_it_is_to_be_seen() {
+        let begun = |path, retired, claim, target| {
+            let at = vec![[Standing::Nothing, Standing::Nothing], [path, retired]];
+            seen(at, claim, target).has_begun()
+        };
+        let (nothing, foreign) = (|| Standing::Nothing, || Standing::Foreign(String::new()));
+        let (held, native) = (VersionFile::Held, VersionFile::Native);
+        let (unclaimed, none) = (ClaimSeen::None, || TargetLook::None);
+        assert!(!begun(nothing(), nothing(), unclaimed, none()));
+        assert!(!begun(foreign(), foreign(), unclaimed, TargetLook::NoRecord));
+        assert!(!begun(Standing::Directory(native), nothing(), unclaimed, none()));
+        assert!(begun(marker(Stage::Sealed, ""), nothing(), unclaimed, none()));
+        assert!(begun(nothing(), Standing::Directory(held), unclaimed, none()));
+        assert!(begun(nothing(), nothing(), ClaimSeen::Id(MigrationId(7)), none()));
+        assert!(begun(nothing(), nothing(), unclaimed, record(None)));
+    }
+
+    #[test]
+    fn since_when_the_target_is_live_its_record_says_and_else_the_first_final_marker() {
+        let markers = || {
+            [(Stage::Sealed, "1"), (Stage::Final, "3"), (Stage::Final, "2")]
+                .map(|(stage, time)| [marker(stage, time), Standing::Nothing])
+                .to_vec()
+        };
+        let live = |standing, target| {
+            seen(standing, ClaimSeen::None, target).live_since().map(str::to_owned)
+        };
+        assert_eq!(live(markers(), TargetLook::None).as_deref(), Some("2"));
+        assert_eq!(live(markers(), record(Some("4"))).as_deref(), Some("4"));
+        assert_eq!(live(markers(), record(None)), None);
+        assert_eq!(live(Vec::new(), TargetLook::None), None);
+        assert!(!seen(markers(), ClaimSeen::None, TargetLook::None).is_restoring());
+        let restoring = vec![[marker(Stage::Restoring, "1"), Standing::Nothing]];
+        assert!(seen(restoring, ClaimSeen::None, TargetLook::None).is_restoring());
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_is_known_by_its_markers_and_its_claim() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let plan = plan_of(&root, &["s"]);
+        let places = Places::new(&plan, Access::LookOnly).unwrap();
+        let moved = |source: &str, id: u128| {
+            let named = ["other", "s"].map(|name| SourceNamed {
+                name: name.to_owned(),
+                path: if name == "s" { source.to_owned() } else { "/other".to_owned() },
+            });
+            let Standing::Marker(marker) = marker(Stage::Sealed, "1") else { panic!() };
+            let marker = Marker { sources: named.to_vec(), ..*marker };
+            let at = vec![[Standing::Marker(Box::new(marker)), Standing::Nothing]];
+            places.moved(&seen(at, ClaimSeen::Id(MigrationId(id)), TargetLook::None))
+        };
+        let path = root.join("s").display().to_string();
+        assert!(moved("/before/s", 7).unwrap().contains(" was written at /before/s,"));
+        assert_eq!(moved("/before/s", 8), None);
+        assert_eq!(moved(&path, 7), None);
+        assert_eq!(moved(&path, 8), None);
+        assert!(places.is_target(&root.join("t")));
+        std::os::unix::fs::symlink(&root, root.join("link")).unwrap();
+        assert!(places.is_target(&root.join("link/t")));
+        assert!(!places.is_target(&root.join("u")));
+    }
+
+    fn plan_of(root: &Path, sources: &[&str]) -> Plan {
+        use crate::plan::SourceBuilder;
+        let plan = Plan::builder("p").target(root.join("t"));
+        let add = |plan: crate::PlanBuilder, name: &&str| {
+            plan.source(*name, root.join(name), SourceBuilder::every_keyspace)
+        };
+        sources.iter().fold(plan, add).build().unwrap()
+    }
+
+    #[test]
+    fn i1_every_target_that_a_marker_names_elsewhere_is_looked_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let plan = plan_of(&root, &["a", "b", "c"]);
+        let hints = crate::protocol::marker::Hints { go_on: "on".into(), go_back: "back".into() };
+        for (source, target) in [("a", "u"), ("b", "v"), ("c", "v")] {
+            let Standing::Marker(marker) = marker(Stage::Sealed, "1") else { panic!() };
+            let sources = ["a", "b", "c"].map(|name| SourceNamed {
+                name: name.to_owned(),
+                path: root.join(name).display().to_string(),
+            });
+            let marker = Marker {
+                source: source.to_owned(),
+                was: Was::Nothing,
+                sources: sources.to_vec(),
+                target: root.join(target).display().to_string(),
+                ..*marker
+            };
+            std::fs::write(root.join(source), marker.encode(&hints).unwrap()).unwrap();
+        }
+        let seen = Places::new(&plan, Access::LookOnly).unwrap().observe().unwrap();
+        let elsewhere: Vec<&Path> = seen.elsewhere.iter().map(|(path, _)| path.as_path()).collect();
+        assert_eq!(elsewhere, [root.join("u"), root.join("v")]);
+    }
+
+    #[test]
+    fn i1_a_claim_that_another_has_locked_is_gone_on_beside_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let plan = plan_of(&root, &["s"]);
+        let claim = disk::with_suffix(&root.join("t"), CLAIM_SUFFIX);
+        std::fs::write(&claim, "").unwrap();
+        let held = FileLock::take(&claim).unwrap();
+        for has_store in [false, true] {
+            if has_store {
+                std::fs::create_dir(root.join("s")).unwrap();
+            }
+            let refused = Places::new(&plan, Access::Locked).unwrap_err();
+            assert!(matches!(&refused, Cause::Locked { path, .. } if *path == claim), "{refused}");
+        }
+        drop(held);
+        Places::new(&plan, Access::Locked).unwrap();
+    }
+
+    #[test]
+    fn a_source_inside_another_is_refused_in_either_order() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        let site = |name: &str| Site::new(name, &folder.path().join(name)).unwrap();
+        let target = |name: &str| Target::new(&folder.path().join(name)).unwrap();
+        let overlap = |names: [&str; 2], at: &str| check_overlap(&names.map(site), &target(at));
+        overlap(["a", "b"], "t").unwrap();
+        overlap(["a", "a/b"], "t").unwrap_err();
+        overlap(["a/b", "a"], "t").unwrap_err();
+        overlap(["a", "b"], "a/t").unwrap_err();
+    }
+}

@@ -412,5 +412,85 @@ mod tests {
         let beside = Owner::beside(&path).unwrap().unwrap();
         assert_eq!((beside.uid, beside.gid, beside.mode), (EVE, HERS, None));
         assert_eq!(beside.words(), format!("{} belongs to user {EVE}", path.display()));
+        assert_eq!(beside.user(), format!("user {EVE}"));
+        Owner::beside(&root.path().join("a/below")).unwrap_err();
+        // Root can give a file to everybody.
+        beside.check().unwrap();
+        assert!(beside.if_given().is_some());
+    }
+
+    /// Tells the process that runs as Eve where she looks.
+    const HER_FOLDER: &str = "CUTOVER_TEST_HER_FOLDER";
+
+    #[test]
+    fn who_is_not_root_gives_and_uses_what_is_hers_and_is_told_what_is_denied() {
+        use std::os::unix::process::CommandExt;
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let made = |name: &str, owner| made(&root, name, owner).0;
+        rustix::fs::chmod(&root, Mode::from_raw_mode(0o755)).unwrap();
+        for (name, owner) in [
+            ("hers", (EVE, EVE, 0o700)),
+            ("hers/own", (EVE, EVE, 0o600)),
+            ("hers/roots", (0, 0, 0o600)),
+            ("hers/read", (0, 0, 0o644)),
+            ("hers/below", (EVE, EVE, 0o700)),
+            ("hers/below/roots", (0, 0, 0o600)),
+            ("closed", (0, 0, 0o700)),
+            ("closed/below", (EVE, EVE, 0o700)),
+            ("sticky", (0, 0, 0o1777)),
+            ("sticky/roots", (0, 0, 0o666)),
+        ] {
+            made(name, owner);
+        }
+        std::os::unix::fs::symlink("hers", root.join("link")).unwrap();
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["owner::tests::as_eve_who_is_not_root", "--exact", "--ignored", "--nocapture"])
+            .env(HER_FOLDER, &root)
+            .current_dir("/")
+            .uid(EVE)
+            .gid(EVE)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "another test runs it as a process of another user's"]
+    fn as_eve_who_is_not_root() {
+        let root = PathBuf::from(std::env::var_os(HER_FOLDER).unwrap());
+        let at = |name: &str| root.join(name);
+        assert_eq!(own_uid(), EVE);
+        let own = Owner { uid: EVE, gid: HERS, mode: Some(0o660), of: at("hers") };
+        let roots = Owner { uid: 0, ..own.clone() };
+        own.check().unwrap();
+        assert!(matches!(roots.check(), Err(Cause::Owner { .. })));
+        assert_eq!(roots.clone().if_given(), None);
+        assert!(Owner::beside(&at("hers")).unwrap().is_some());
+        assert_eq!(Owner::beside(&root).unwrap(), None);
+        // She is in no group but her own.
+        let file = File::open(at("hers/own")).unwrap();
+        own.give(&file).unwrap();
+        assert_eq!(mode_of(&file.metadata().unwrap()), 0o600);
+        assert!(matches!(roots.give(&file), Err(Cause::Owner { .. })));
+        let place = |cause: Option<Cause>| match cause {
+            Some(Cause::Denied { place, owner, .. }) => Some((place, owner)),
+            Some(other) => panic!("{other}"),
+            None => None,
+        };
+        let of_root = |name: &str| Some((at(name), user(0)));
+        assert_eq!(place(denied("use", &at("hers/own"))), None);
+        assert_eq!(place(denied("use", &at("hers/below"))), None);
+        for name in ["hers/roots", "hers/read"] {
+            assert_eq!(place(denied("use", &at(name))), of_root(name));
+        }
+        assert_eq!(place(denied("use", &at("closed/below/file"))), of_root("closed"));
+        let within = place(denied_within("use", &at("hers/below")));
+        assert_eq!(within, of_root("hers/below/roots"));
+        // Root's link leads anywhere, for everybody.
+        assert_eq!(disk::resolve(&at("link")).unwrap(), at("hers"));
+        let refused = disk::check_may_rename(&at("sticky"), &at("sticky/roots"));
+        assert!(matches!(refused, Err(Cause::Unchangeable { .. })));
     }
 }

@@ -318,3 +318,49 @@ impl Driver {
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, SourceBuilder};
+    use crate::protocol::MigrationId;
+    use std::path::Path;
+
+    fn driver(root: &Path) -> Driver {
+        let plan = Plan::builder("p")
+            .target(root.join("t"))
+            .source("s", root.join("s"), SourceBuilder::every_keyspace)
+            .build()
+            .unwrap();
+        Driver::new(&plan).unwrap()
+    }
+
+    const RUN: Run = Run { id: MigrationId(7), attempt: 1 };
+
+    #[test]
+    fn a_store_that_is_gone_since_the_look_is_not_sealed_as_one_that_may_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut driver = driver(folder.path());
+        assert!(matches!(driver.seal(0, RUN), Err(Cause::SourceMissing { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_marker_says_since_when_it_is_at_its_stage() {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = driver(folder.path());
+        let mut found = driver.new_marker(0, Stage::Tombstone, RUN, Was::Nothing).unwrap();
+        found.time = "2001-01-01T00:00:00Z".to_owned();
+        assert_eq!(driver.next_marker(&found, Stage::Tombstone, 2).time, found.time);
+        assert_ne!(driver.next_marker(&found, Stage::Final, 1).time, found.time);
+    }
+
+    #[test]
+    fn a_step_is_told_with_its_source_or_else_with_the_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = driver(folder.path());
+        assert_eq!(driver.subject(Step::Tidy(0)), "s");
+        let target = driver.places.target.path.display().to_string();
+        assert_eq!(driver.subject(Step::Commit), target);
+    }
+}

@@ -526,10 +526,8 @@ mod tests {
     use super::*;
     use crate::protocol::MigrationId;
 
-    /// It named all of them, in one line, and not which of them differs.
-    #[test]
-    fn a_plan_that_changed_names_the_keyspace_that_differs_and_few_others() {
-        let recorded = |number: usize| KeyspaceRecorded {
+    fn recorded(number: usize) -> KeyspaceRecorded {
+        KeyspaceRecorded {
             source: "s".to_owned(),
             keyspace: format!("k{number}"),
             mapping: "blobs".to_owned(),
@@ -540,7 +538,28 @@ mod tests {
             bytes: 0,
             digest: format!("{:032x}", 0),
             quarantined: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn a_keyspace_is_mapped_as_before_where_its_name_its_mapping_and_its_tables_are_the_same() {
+        let mapping = std::sync::Arc::new(crate::copy::Blobs::new("s_k0"));
+        let keyspace = Keyspace { name: "k0".to_owned(), mapping };
+        let same = recorded(0);
+        assert!(is_mapped_as(&same, &keyspace));
+        for changed in [
+            KeyspaceRecorded { keyspace: "k1".to_owned(), ..same.clone() },
+            KeyspaceRecorded { mapping: "typed".to_owned(), ..same.clone() },
+            KeyspaceRecorded { tables: vec!["t".to_owned()], ..same.clone() },
+            KeyspaceRecorded { tables: Vec::new(), ..same.clone() },
+        ] {
+            assert!(!is_mapped_as(&changed, &keyspace), "{changed:?}");
+        }
+    }
+
+    /// It named all of them, in one line, and not which of them differs.
+    #[test]
+    fn a_plan_that_changed_names_the_keyspace_that_differs_and_few_others() {
         let run = Run { id: MigrationId(1), attempt: 1 };
         let told = |count: usize, first: Option<usize>| {
             let keyspaces = (0..count).map(recorded).collect();

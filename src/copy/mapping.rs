@@ -570,6 +570,42 @@ mod tests {
         connection
     }
 
+    /// A copy that was begun by an earlier version is gone on with under this name.
+    #[test]
+    fn the_name_in_the_record_stays_what_it_is() {
+        assert_eq!(Blobs::new("t").name(), "blobs");
+    }
+
+    struct Plain;
+
+    impl Mapping for Plain {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn tables(&self) -> Vec<Table> {
+            Vec::new()
+        }
+
+        fn write(&self, _: &Rows<'_>, _: &[u8], _: &[u8]) -> Result<(), MappingError> {
+            Ok(())
+        }
+
+        fn read_back(&self, _: &Rows<'_>, _: &mut Visit<'_>) -> Result<(), MappingError> {
+            Ok(())
+        }
+    }
+
+    /// I-2: else no row of it would be looked at.
+    #[test]
+    fn what_does_not_know_how_to_read_a_part_does_not_say_that_it_did() {
+        let connection = Connection::open_in_memory().unwrap();
+        let split = Split { key: b"k", pairs: 1 };
+        let part = Part::Through(split);
+        let read = Plain.read_back_part(&Rows::new(&connection), part, &mut |_, _| Ok(()));
+        assert!(!read.unwrap());
+    }
+
     #[test]
     fn many_pairs_are_written_as_one_after_the_other_would_be() {
         for count in [0, 1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS + 5] {

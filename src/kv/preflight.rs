@@ -265,6 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn the_places_beside_a_source_are_held_until_the_trial_is_over() {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new("s", &root.path().join("s")).unwrap();
+        fs::create_dir(&site.path).unwrap();
+        let held = try_place(&site, Some(&site.path)).unwrap();
+        assert!(site.probes().iter().all(|probe| probe.is_file()));
+        held.remove().unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn i8_the_folder_of_a_trial_is_known_by_all_that_is_in_it() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();

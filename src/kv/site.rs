@@ -192,3 +192,114 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::marker::{FIRST_LINE, Hints, Inventory, SourceNamed};
+    use crate::protocol::{Run, Was};
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    fn site(folder: &Path) -> Site {
+        Site::new("s", &folder.join("s")).unwrap()
+    }
+
+    fn marker(stage: Stage, site: &Site) -> Vec<u8> {
+        let path = site.path.display().to_string();
+        let store = Inventory {
+            folders: BTreeMap::new(),
+            files: BTreeMap::new(),
+            journals: format!("{:032x}", 9),
+        };
+        let run = Run { id: MigrationId(7), attempt: 1 };
+        let sources = vec![SourceNamed { name: "s".into(), path }];
+        let time = "2026-01-01T00:00:00Z".into();
+        let version = Some(b"FJL\x03".to_vec());
+        let (was, store) = (Was::Directory, Some(store));
+        let marker = Marker::new(
+            stage,
+            "p",
+            run,
+            "s",
+            was,
+            sources,
+            "/t.sqlite",
+            time,
+            version,
+            true,
+            store,
+        );
+        marker.encode(&Hints { go_on: "go on".into(), go_back: "go back".into() }).unwrap()
+    }
+
+    #[test]
+    fn what_stands_at_a_name_is_ours_by_its_first_line_and_else_somebody_else_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        assert!(site.look(&[]).unwrap().is_empty());
+        let whole = marker(Stage::Sealed, &site);
+        fs::write(&site.path, &whole).unwrap();
+        let standing = Standing::at(&site.path).unwrap();
+        assert_eq!(standing.marker().unwrap().id, MigrationId(7));
+        assert_eq!(standing.detail(), None);
+        assert!(!site.look(&[]).unwrap().is_empty());
+        fs::write(&site.path, &whole[..FIRST_LINE.len() + 9]).unwrap();
+        let Standing::Damaged(reason) = Standing::at(&site.path).unwrap() else { panic!() };
+        assert_eq!(Standing::Damaged(reason.clone()).detail(), Some(reason.as_str()));
+        fs::write(&site.path, "somebody else's").unwrap();
+        let Standing::Foreign(reason) = Standing::at(&site.path).unwrap() else { panic!() };
+        assert_eq!(Standing::Foreign(reason.clone()).detail(), Some(reason.as_str()));
+        fs::rename(&site.path, &site.retired).unwrap();
+        assert!(!site.look(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn i8_a_store_is_freed_just_where_its_marker_says_so_and_nothing_of_it_is_left() {
+        for (stage, left, freed) in [
+            (Stage::Reclaimed, "notes", true),
+            (Stage::Reclaimed, "1.jnl", false),
+            (Stage::Final, "notes", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let site = site(folder.path());
+            fs::create_dir(&site.retired).unwrap();
+            fs::write(site.retired.join(left), "it").unwrap();
+            fs::write(&site.path, marker(stage, &site)).unwrap();
+            assert_eq!(site.look(&[]).unwrap().freed, freed, "{stage:?} {left}");
+        }
+    }
+
+    #[test]
+    fn i8_what_may_be_left_beside_a_source_is_a_file_and_that_of_a_trial_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        let id = MigrationId(7);
+        let left_over = |known: &[MigrationId]| {
+            site.left_over(known, [&Standing::Nothing, &Standing::Nothing]).unwrap()
+        };
+        assert_eq!(site.taken(), folder.path().canonicalize().unwrap().join("s.cutover-probe-3"));
+        let [probe, other] = site.probes();
+        for path in [&probe, &site.temporary(id)] {
+            fs::write(path, "it").unwrap();
+        }
+        fs::write(&other, "").unwrap();
+        fs::create_dir(site.temporary(MigrationId(8))).unwrap();
+        assert_eq!(left_over(&[id, MigrationId(8)]), [site.temporary(id), other.clone()]);
+        assert_eq!(left_over(&[]), [other]);
+    }
+
+    #[test]
+    fn a_marker_and_what_holds_the_store_s_rows_belong_to_the_store_s_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        assert_eq!(site.store_owner().unwrap(), None);
+        let of_folder = site.owner().unwrap();
+        assert!(of_folder.is_some());
+        fs::create_dir(&site.retired).unwrap();
+        let found = fs::metadata(&site.retired).unwrap();
+        assert_eq!(site.owner().unwrap(), Some(Owner::of_folder(&site.retired, &found)));
+        let of_store = Owner::of_store(&site.retired, &found).unwrap();
+        assert_eq!(site.store_owner().unwrap(), Some(of_store));
+    }
+}

@@ -157,6 +157,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_second_lock_is_tried_where_it_will_be_made_and_nothing_of_the_trial_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        try_replace(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::create_dir(temporary(folder.path())).unwrap();
+        try_replace(folder.path()).unwrap_err();
+    }
+
+    #[test]
     fn what_a_store_had_comes_back_when_the_second_lock_is_lifted() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path();

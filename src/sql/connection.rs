@@ -141,3 +141,69 @@ pub(crate) fn transact<T>(
     fault::point("after a commit").map_err(|error| StepError::Unknown(io(error)))?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A database with an empty table, in `mode`, and a connection that waits for nobody.
+    fn database(folder: &Path, mode: &str) -> (PathBuf, Connection) {
+        let path = folder.canonicalize().unwrap().join("d.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        connection.pragma_update(None, "journal_mode", mode).unwrap();
+        connection.execute_batch("CREATE TABLE t (x)").unwrap();
+        (path, connection)
+    }
+
+    #[test]
+    fn a_database_is_not_opened_over_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = database(folder.path(), "delete");
+        let link = path.with_file_name("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for opened in [open, open_read_only] {
+            opened(&path).unwrap();
+            opened(&link).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_journal_mode_that_is_in_force_is_told_where_another_connection_stands_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, connection) = database(folder.path(), "wal");
+        assert_eq!(journal_mode(&connection).unwrap(), "wal");
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        assert_eq!(set_journal_mode(&connection, &path, "delete").unwrap(), "wal");
+        drop(other);
+        assert_eq!(set_journal_mode(&connection, &path, "delete").unwrap(), "delete");
+        drop(connection);
+        fs::write(&path, [1; 4096]).unwrap();
+        set_journal_mode(&Connection::open(&path).unwrap(), &path, "wal").unwrap_err();
+    }
+
+    #[test]
+    fn i6_a_commit_that_another_s_look_stops_was_not_done_and_of_one_that_fails_it_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut connection) = database(folder.path(), "delete");
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        let mut write = |sql: &str| {
+            transact(&mut connection, &path, "write", |connection| {
+                connection.execute_batch(sql).map_err(engine("write", &path))
+            })
+        };
+        let stopped = write("INSERT INTO t VALUES (1)").unwrap_err();
+        assert!(matches!(stopped, StepError::Failed(_)), "{stopped:?}");
+        drop(reader);
+        write("INSERT INTO t VALUES (1)").unwrap();
+        let failed = write(
+            "PRAGMA foreign_keys = ON; CREATE TABLE a (x PRIMARY KEY);
+             CREATE TABLE b (y REFERENCES a (x) DEFERRABLE INITIALLY DEFERRED);
+             PRAGMA defer_foreign_keys = ON; INSERT INTO b VALUES (1)",
+        );
+        assert!(matches!(failed.unwrap_err(), StepError::Unknown(_)));
+    }
+}

@@ -738,3 +738,119 @@ pub(super) fn check_indexes(path: &Path, tables: &[Table], standing: &Standing) 
     }
     causes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Run;
+    use std::fs;
+
+    fn target(folder: &Path) -> Target {
+        Target::new(&folder.join("d.sqlite")).unwrap()
+    }
+
+    fn made(folder: &Path, sql: &str) -> (Target, Connection) {
+        let target = target(folder);
+        let connection = Connection::open(&target.path).unwrap();
+        connection.execute_batch(sql).unwrap();
+        (target, connection)
+    }
+
+    #[test]
+    fn a_journal_without_its_database_speaks_of_one_that_is_gone_unless_it_is_empty() {
+        for suffix in ["-wal", "-journal"] {
+            let folder = tempfile::tempdir().unwrap();
+            let target = target(folder.path());
+            assert!(matches!(target.look("p", Access::LookOnly), TargetLook::None));
+            fs::write(target.beside(suffix), "").unwrap();
+            assert!(matches!(target.look("p", Access::LookOnly), TargetLook::None));
+            fs::write(target.beside(suffix), "pages").unwrap();
+            assert!(matches!(target.look("p", Access::LookOnly), TargetLook::MainFileGone));
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_and_a_record_that_is_damaged_are_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let _socket = std::os::unix::net::UnixListener::bind(&target.path).unwrap();
+        assert!(matches!(target.look("p", Access::LookOnly), TargetLook::Unreadable(_)));
+        let damaged =
+            rusqlite::Error::InvalidColumnType(0, "x".into(), rusqlite::types::Type::Null);
+        assert!(matches!(target.classify(&damaged), Cause::NotADatabase { .. }));
+        let other = rusqlite::Error::QueryReturnedNoRows;
+        assert!(matches!(target.classify(&other), Cause::Engine { .. }));
+    }
+
+    #[test]
+    fn the_tables_that_hold_rows_are_told_and_those_of_other_plans_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = "CREATE TABLE Full (x); INSERT INTO Full VALUES (1); CREATE TABLE none (x);
+                   CREATE VIEW seen AS SELECT * FROM Full;
+                   CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)";
+        let (target, connection) = made(folder.path(), sql);
+        let run = Run { id: MigrationId(7), attempt: 1 };
+        let theirs = TableRecorded { name: "Theirs".into(), created: true, schema: Vec::new() };
+        let time = "2026-01-01T00:00:00Z".to_owned();
+        let (mode, none) = ("delete".to_owned(), Vec::new());
+        let record = Record::new("q", run, none, Vec::new(), vec![theirs], mode, time);
+        record::insert(&connection, &target.path, &record).unwrap();
+        let names = ["full", "none", "seen", "theirs", "absent"];
+        let tables = names.map(|name| Table::new(name, "")).to_vec();
+        assert_eq!(target.filled("p", &tables).unwrap(), ["full"]);
+        assert_eq!(target.filled("q", &tables).unwrap(), ["full", "theirs"]);
+    }
+
+    #[test]
+    fn a_table_with_the_quarantine_s_name_is_refused_though_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let quarantine = quarantine_table("p");
+        let (target, _connection) = made(folder.path(), &quarantine.create);
+        let (refused, _) = target.check_tables("p", &[quarantine]).unwrap();
+        assert!(matches!(&refused[..], [Cause::Table { reason, .. }] if reason == NOT_OURS));
+    }
+
+    #[test]
+    fn the_journal_mode_is_what_the_plan_asks_for_or_was_before() {
+        use JournalMode::{Delete, Keep, Wal};
+        for (now, wanted, found, then) in [
+            ("delete", Keep, "wal", "wal"),
+            ("wal", Keep, "wal", "wal"),
+            ("wal", Keep, "delete", "wal"),
+            ("delete", Keep, "delete", "delete"),
+            ("wal", Delete, "wal", "delete"),
+            ("delete", Wal, "delete", "wal"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (target, connection) = made(folder.path(), "CREATE TABLE t (x)");
+            connection.pragma_update(None, "journal_mode", now).unwrap();
+            drop(connection);
+            let settled = target.settle(wanted, found).unwrap();
+            let case = format!("{now} {wanted:?} {found}");
+            assert_eq!(connection::journal_mode(&settled).unwrap(), then, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_can_t_write_is_refused_and_one_that_another_keeps_waiting_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, writer) = made(folder.path(), "CREATE TABLE t (x)");
+        target.try_writing(&target.read_only().unwrap()).unwrap_err();
+        let connection = target.connect().unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        target.try_writing(&connection).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        target.try_writing(&connection).unwrap();
+    }
+
+    #[test]
+    fn i8_a_link_is_not_taken_for_a_database_that_was_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, connection) = made(folder.path(), "CREATE TABLE cutover_record (id)");
+        connection.execute_batch("INSERT INTO cutover_record VALUES ('7')").unwrap();
+        assert!(is_given_up(&target.path, "7") && !is_given_up(&target.path, "8"));
+        let link = target.beside("-link");
+        std::os::unix::fs::symlink(&target.path, &link).unwrap();
+        assert!(!is_given_up(&link, "7"));
+    }
+}

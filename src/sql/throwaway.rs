@@ -155,3 +155,94 @@ fn remove(folder: &Path) -> Result<(), Cause> {
     }
     disk::remove_folder(folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    fn target(folder: &Path) -> (Target, PathBuf) {
+        let target = Target::new(&folder.join("d.sqlite")).unwrap();
+        let beside = disk::with_suffix(&target.path, FOLDER_SUFFIX);
+        (target, beside)
+    }
+
+    #[test]
+    fn a_rehearsal_has_a_copy_of_the_target_for_itself_and_throws_it_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, beside) = target(folder.path());
+        for is_there in [false, true] {
+            if is_there {
+                fs::write(&target.path, "").unwrap();
+            }
+            let made = Throwaway::beside(&target, None).unwrap();
+            assert_eq!(made.bytes().unwrap(), 0);
+            drop(made);
+            assert!(!beside.exists());
+        }
+        let connection = Connection::open(&target.path).unwrap();
+        connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        let made = Throwaway::beside(&target, None).unwrap();
+        let copied = fs::metadata(&made.target.path).unwrap().len();
+        assert_eq!(made.bytes().unwrap(), copied);
+        let reader = made.target.reader().unwrap();
+        let rows: i64 = reader.query_one("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1);
+        drop(reader);
+        let second = Throwaway::beside(&target, None).unwrap_err();
+        assert!(matches!(&second, Cause::Locked { path, .. } if *path == beside), "{second}");
+        Throwaway::tidy(&target);
+        assert!(made.target.path.exists());
+        made.remove().unwrap();
+        assert!(!beside.exists());
+        let missing = Target { path: folder.path().join("missing/d.sqlite") };
+        let refused = Throwaway::beside(&missing, None).unwrap_err();
+        assert!(!matches!(refused, Cause::Locked { .. }), "{refused}");
+    }
+
+    #[test]
+    fn i8_what_a_killed_rehearsal_left_is_removed_and_what_somebody_has_put_there_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, beside) = target(folder.path());
+        Throwaway::remove_left_over(&target).unwrap();
+        for (files, is_ours) in [
+            (&[][..], true),
+            (&[TAG], true),
+            (&[TAG, "database.sqlite", "database.sqlite-wal"], true),
+            (&["database.sqlite"], false),
+            (&[TAG, "notes"], false),
+            (&["notes"], false),
+        ] {
+            fs::create_dir(&beside).unwrap();
+            for file in files {
+                fs::write(beside.join(file), "it").unwrap();
+            }
+            let removed = Throwaway::remove_left_over(&target);
+            assert_eq!(beside.exists(), !is_ours, "{files:?}");
+            if is_ours {
+                removed.unwrap();
+            } else {
+                assert!(matches!(removed, Err(Cause::InTheWay(_))), "{files:?}");
+                assert_eq!(fs::read_dir(&beside).unwrap().count(), files.len());
+                fs::remove_dir_all(&beside).unwrap();
+            }
+        }
+        fs::create_dir(&beside).unwrap();
+        Throwaway::tidy(&target);
+        assert!(!beside.exists());
+        fs::write(&beside, "it").unwrap();
+        let refused = Throwaway::remove_left_over(&target);
+        assert!(matches!(refused, Err(Cause::InTheWay(_))));
+        assert!(beside.is_file());
+    }
+
+    #[test]
+    fn of_a_folder_that_is_gone_nothing_has_to_be_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        assert!(lock(&folder.join("gone")).unwrap().is_none());
+        fs::write(folder.join("file"), "it").unwrap();
+        lock(&folder.join("file/below")).unwrap_err();
+        assert!(lock(&folder).unwrap().is_some());
+    }
+}

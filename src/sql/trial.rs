@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// Whether a connection that writes would first play back what a killed program has left.
-    fn has_to_be_played_back(&self) -> Result<bool, Cause> {
+    pub(super) fn has_to_be_played_back(&self) -> Result<bool, Cause> {
         Ok((self.holds(LOG)? && disk::metadata(&self.beside(INDEX))?.is_none())
             || (self.holds(JOURNAL)? && self.is_hot()))
     }
@@ -133,5 +133,97 @@ impl Target {
         }
         connection.execute_batch("ROLLBACK").map_err(&failed)?;
         connection.close().map_err(|(_, error)| failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+    use std::fs;
+    use std::path::Path;
+
+    fn target(folder: &Path) -> Target {
+        Target::new(&folder.join("d.sqlite")).unwrap()
+    }
+
+    fn stands(target: &Target, suffix: &str) -> bool {
+        disk::metadata(&target.beside(suffix)).unwrap().is_some()
+    }
+
+    #[test]
+    fn what_a_killed_transaction_left_is_known_by_the_head_of_its_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let journal = target.beside(JOURNAL);
+        assert!(!target.has_left_over());
+        let left_over = |begun: [u8; JOURNAL_BEGUN_BYTES], sizes: &[u8]| {
+            fs::write(&journal, [&begun, sizes].concat()).unwrap();
+            target.has_left_over()
+        };
+        let (none, some) = ([0; JOURNAL_BEGUN_BYTES], [1; JOURNAL_BEGUN_BYTES]);
+        let bytes = JOURNAL_HEAD_BYTES - JOURNAL_BEGUN_BYTES;
+        assert!(left_over(none, &vec![1; bytes]));
+        assert!(left_over(none, &[vec![0; bytes - 1], vec![1]].concat()));
+        assert!(!left_over(none, &vec![0; bytes]));
+        assert!(!left_over(some, &vec![1; bytes]));
+        assert!(!left_over(some, &vec![0; bytes]));
+        assert!(!left_over(none, &vec![1; bytes - 1]));
+    }
+
+    #[test]
+    fn a_log_with_its_index_or_a_journal_that_is_kept_need_not_be_played_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let connection = Connection::open(&target.path).unwrap();
+        let write = "CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1)";
+        connection.execute_batch(write).unwrap();
+        assert!(!target.has_to_be_played_back().unwrap());
+        for (suffix, held) in [("", true), (JOURNAL, false), (LOG, false), (INDEX, false)] {
+            assert_eq!(target.holds(suffix).unwrap(), held, "{suffix}");
+        }
+        fs::write(target.beside(JOURNAL), "").unwrap();
+        assert!(!target.holds(JOURNAL).unwrap());
+        fs::remove_file(target.beside(JOURNAL)).unwrap();
+        for (mode, suffix) in [("persist", JOURNAL), ("wal", LOG)] {
+            connection.pragma_update(None, "journal_mode", mode).unwrap();
+            connection.execute_batch(write).unwrap();
+            assert!(target.holds(suffix).unwrap(), "{mode}");
+            assert!(!target.has_to_be_played_back().unwrap(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_trial_holds_its_places_and_is_refused_where_no_database_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let held = target.try_out().unwrap();
+        assert!([CLAIM_PROBE, DATABASE_PROBE].iter().all(|probe| stands(&target, probe)));
+        assert!(!stands(&target, JOURNAL_PROBE) && !stands(&target, ""));
+        held.remove().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(&target.path, [1; 4096]).unwrap();
+        target.try_out().unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let long = Target { path: folder.path().join("n".repeat(250)) };
+        long.check_names().unwrap_err();
+    }
+
+    #[test]
+    fn i8_what_a_killed_trial_left_goes_and_somebody_else_s_files_of_such_names_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let journal = format!("{DATABASE_PROBE}{JOURNAL}");
+        let all = [CLAIM_PROBE, DATABASE_PROBE, JOURNAL_PROBE, &journal];
+        for probe in all {
+            fs::write(target.beside(probe), "").unwrap();
+        }
+        target.tidy_trial().unwrap();
+        assert!(!all.iter().any(|probe| stands(&target, probe)));
+        for probe in [DATABASE_PROBE, &journal] {
+            fs::write(target.beside(probe), "mine").unwrap();
+        }
+        target.tidy_trial().unwrap_err();
+        assert!(stands(&target, DATABASE_PROBE) && stands(&target, &journal));
     }
 }

@@ -302,6 +302,7 @@ mod tests {
                 fs::copy(target.beside(end), torn.beside(end)).unwrap();
             }
             let before = (names(&left), fs::read(&torn.path).unwrap());
+            assert!(torn.has_to_be_played_back().unwrap(), "{mode}");
             assert_eq!(rows(&torn).unwrap(), expected, "{mode}");
             assert_eq!((names(&left), fs::read(&torn.path).unwrap()), before, "{mode}");
             drop(writer);
@@ -320,11 +321,17 @@ mod tests {
             )
             .unwrap();
         assert_eq!(names(folder.path()), ["d.sqlite", "d.sqlite-wal"]);
-        let locks = || {
-            let own = format!(" {} ", std::process::id());
-            let inode = format!(":{} ", fs::metadata(&target.path).unwrap().ino());
+        let own = format!(" {} ", std::process::id());
+        let inode = format!(":{} ", fs::metadata(&target.path).unwrap().ino());
+        let listed = || {
             let locks = fs::read_to_string("/proc/locks").unwrap();
-            locks.lines().filter(|l| l.contains(&own) && l.contains(&inode)).count()
+            let ours = locks.lines().filter(|l| l.contains(&own) && l.contains(&inode));
+            ours.filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
+        };
+        // While others lock and unlock, a reading of that list may leave some out or have them twice.
+        let locks = || {
+            let read = std::iter::repeat_with(listed).take(50);
+            read.map(|found: std::collections::BTreeSet<String>| found.len()).max().unwrap()
         };
         let before = locks();
         assert!(before > 0);
@@ -361,5 +368,78 @@ mod tests {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn what_changes_when_somebody_writes_is_seen_at_each_of_the_files() {
+        for (mode, suffix) in [("delete", ""), ("persist", "-journal"), ("wal", "-wal")] {
+            let folder = tempfile::tempdir().unwrap();
+            let (target, writer) = database(folder.path(), mode);
+            let before = target.stamps().unwrap();
+            assert_eq!(target.stamps().unwrap(), before, "{mode}");
+            std::thread::sleep(LOOKS_APART);
+            writer.execute_batch("INSERT INTO t VALUES (randomblob(9000))").unwrap();
+            let at = ["", "-journal", "-wal"].iter().position(|end| *end == suffix).unwrap();
+            assert_ne!(target.stamps().unwrap()[at], before[at], "{mode}");
+        }
+        // An empty journal is as good as none.
+        let folder = tempfile::tempdir().unwrap();
+        let (target, _writer) = database(folder.path(), "delete");
+        let before = target.stamps().unwrap();
+        fs::write(target.beside("-journal"), "").unwrap();
+        assert_eq!(target.stamps().unwrap(), before);
+    }
+
+    #[test]
+    fn a_journal_is_the_same_while_its_records_grow_and_another_in_the_next_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, counted) in [("d.sqlite-journal", false), ("d.sqlite-wal", true)] {
+            let path = folder.path().join(name);
+            assert_eq!(header(&path), None);
+            fs::write(&path, [0; 40]).unwrap();
+            let before = header(&path).unwrap();
+            let changed = |at: usize| {
+                let mut bytes = [0; 40];
+                bytes[at] = 1;
+                fs::write(&path, bytes).unwrap();
+                header(&path).unwrap() != before
+            };
+            assert_eq!([changed(0), changed(11)], [counted, counted], "{name}");
+            assert_eq!([changed(12), changed(31), changed(32)], [true, true, false], "{name}");
+            fs::rename(&path, folder.path().join("old")).unwrap();
+            fs::write(&path, [0; 40]).unwrap();
+            assert_ne!(header(&path).unwrap(), before, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_made_just_where_it_has_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::new(&folder.path().join("d.sqlite")).unwrap();
+        target.check_room(folder.path()).unwrap();
+        let file = File::create(&target.path).unwrap();
+        file.set_len(1).unwrap();
+        target.check_room(folder.path()).unwrap();
+        // It takes no room itself.
+        let available = disk::available_bytes(folder.path()).unwrap();
+        file.set_len(available + (1 << 40)).unwrap();
+        let refused = target.check_room(folder.path()).unwrap_err();
+        assert!(matches!(refused, Cause::DiskFull { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_log_that_can_t_be_copied_is_not_left_out_of_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, writer) = database(folder.path(), "wal");
+        drop(writer);
+        fs::write(folder.path().join("elsewhere"), [1; 40]).unwrap();
+        std::os::unix::fs::symlink("elsewhere", target.beside("-wal")).unwrap();
+        let read = |connection: &Connection| {
+            connection
+                .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                .map_err(|error| target.classify(&error))
+        };
+        let looked: Result<Looked<i64>, Cause> = target.look_into_copy(&read);
+        assert!(matches!(looked, Err(Cause::Io { what: "copy", .. })));
     }
 }

@@ -162,3 +162,26 @@ impl Layout {
 pub(super) fn taken(raw: &str) -> String {
     format!("'{raw}' is a field and can't keep its bytes, too")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_row_s_number_is_a_column_where_that_alone_is_an_integer_key_of_a_table_with_row_ids() {
+        for (columns, is_integer_key) in [
+            ("rowid INTEGER PRIMARY KEY, _rowid_, oid", true),
+            ("rowid INTEGER, _rowid_, oid, PRIMARY KEY (rowid, oid)", false),
+            ("rowid INTEGER PRIMARY KEY, _rowid_, oid) WITHOUT ROWID; CREATE TABLE u (x", false),
+            ("rowid TEXT PRIMARY KEY, _rowid_, oid", false),
+        ] {
+            let connection = Connection::open_in_memory().unwrap();
+            connection.execute_batch(&format!("CREATE TABLE t ({columns})")).unwrap();
+            let layout = Layout::look(&Rows::new(&connection), "t").unwrap();
+            assert_eq!(layout.is_integer_key, is_integer_key, "{columns}");
+            let row_id = is_integer_key.then_some("rowid");
+            assert_eq!(layout.row_id.as_deref(), row_id, "{columns}");
+        }
+    }
+}

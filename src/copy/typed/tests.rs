@@ -45,6 +45,12 @@ fn all() -> Typed<All> {
     )
 }
 
+/// A copy that was begun by an earlier version is gone on with under this name.
+#[test]
+fn the_name_in_the_record_stays_what_it_is() {
+    assert_eq!(all().name(), "typed");
+}
+
 fn one() -> All {
     All {
         id: 7,

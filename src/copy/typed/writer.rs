@@ -332,3 +332,15 @@ fn not_canonical(what: &str, found: &[u8], again: &[u8]) -> String {
         again.len()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_field_is_the_text_or_blob_of_most_bytes() {
+        assert_eq!(bytes(&Value::Text("long".to_owned())), 4);
+        assert_eq!(bytes(&Value::Blob(vec![0; 3])), 3);
+        assert_eq!(bytes(&Value::Integer(i64::MAX)), 0);
+    }
+}
