@@ -1,6 +1,6 @@
 //! Errors, by what the caller can do about them.
 
-use crate::protocol::{Contradiction, Place, State};
+use crate::protocol::{Contradiction, Place, RecordStage, State};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -683,10 +683,8 @@ pub(crate) struct Words<'a> {
     pub(crate) begun: bool,
     /// Whether an abort needs nothing of the target: the stores were only sealed.
     pub(crate) only_sealed: bool,
-    /// Whether the target has a record.
-    pub(crate) recorded: bool,
-    /// Whether that record is live.
-    pub(crate) live: bool,
+    /// The stage of the record in the target, where there is one.
+    pub(crate) record: Option<RecordStage>,
     /// The plan's sources.
     pub(crate) sources: usize,
     /// Why something could not be read, where that is the contradiction.
@@ -707,7 +705,7 @@ impl Words<'_> {
     fn without_marker(&self, path: &str, retired: &str) -> String {
         let back = format!("mv -T {retired} {path} && printf 'FJL\\003' > {path}/version");
         let target = self.target.display();
-        if self.recorded {
+        if self.record.is_some() {
             return format!(
                 "put the marker back from a backup; only if that migration is not wanted any more, move the store back ({back}), and `cutover status` says what comes next"
             );
@@ -826,7 +824,7 @@ impl Words<'_> {
                 format!("{target} holds an unfinished migration although no source has a marker"),
                 "it is left over from an earlier attempt: `cutover abort` removes what that put there, and nothing else".to_owned(),
             ),
-            Contradiction::RecordOfAnotherMigration if self.live => (
+            Contradiction::RecordOfAnotherMigration if self.record == Some(RecordStage::Live) => (
                 format!("{target} is live, and belongs to another migration than the markers"),
                 "use the SQL database that belongs to the markers; if this one is another deployment's, which needs a plan name of its own, stop its daemon, move the file and its claim file away, run `cutover abort`, and move them back".to_owned(),
             ),

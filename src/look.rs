@@ -10,8 +10,7 @@ use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, Place,
-    RecordSeen, RecordStage, SourceSeen, Stage, State, TargetSeen, VersionFile, classify,
-    classify_with_target,
+    RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::collections::BTreeSet;
@@ -377,8 +376,7 @@ impl Places {
             elsewhere: elsewhere.map(|(path, _)| path.as_path()),
             begun: seen.has_begun(),
             only_sealed: classify(&seen.observation).is_ok(),
-            recorded: seen.record().is_some(),
-            live: seen.record().is_some_and(|record| record.stage == RecordStage::Live),
+            record: seen.record().map(|record| record.stage),
             sources: self.sites.len(),
             detail,
         };

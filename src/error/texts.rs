@@ -7,7 +7,7 @@ use crate::look::Places;
 use crate::plan::{Plan, SourceBuilder};
 use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::matrix::pinned_at;
-use crate::protocol::{MigrationId, Run, Stage, State, Was};
+use crate::protocol::{MigrationId, RecordStage, Run, Stage, State, Was};
 use crate::sql::Access;
 use std::fmt::Write;
 use std::io;
@@ -320,8 +320,7 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
         elsewhere: Some(&elsewhere),
         begun,
         only_sealed: false,
-        recorded: false,
-        live: false,
+        record: None,
         sources: 2,
         detail,
     };
@@ -331,14 +330,13 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
 /// Those that are told in other words in some situations.
 fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
     let (named, target) = (|_| accounts(), target());
-    let words = |only_sealed, recorded, sources, detail: Option<&str>| Words {
+    let words = |only_sealed, record, sources, detail: Option<&str>| Words {
         source: &named,
         target: &target,
         elsewhere: Some(Path::new("/old/app.sqlite")),
         begun: true,
         only_sealed,
-        recorded,
-        live: recorded,
+        record,
         sources,
         detail: detail.map(str::to_owned),
     };
@@ -346,14 +344,18 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
     let mut told = vec![
         (
             "the folder was moved",
-            words(false, false, 2, Some(detail)).tell(Contradiction::TargetElsewhere),
+            words(false, None, 2, Some(detail)).tell(Contradiction::TargetElsewhere),
         ),
-        ("it is the only source", words(false, false, 1, None).tell(Contradiction::MarkerGone(0))),
+        ("it is the only source", words(false, None, 1, None).tell(Contradiction::MarkerGone(0))),
         (
             "another migration is live",
-            words(false, true, 2, None).tell(Contradiction::RecordOfAnotherMigration),
+            words(false, Some(RecordStage::Live), 2, None)
+                .tell(Contradiction::RecordOfAnotherMigration),
         ),
-        ("there is a record", words(false, true, 2, None).tell(Contradiction::MarkerGone(0))),
+        (
+            "there is a record",
+            words(false, Some(RecordStage::Live), 2, None).tell(Contradiction::MarkerGone(0)),
+        ),
     ];
     for contradiction in [
         Contradiction::ClaimMissing,
@@ -362,7 +364,7 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
         Contradiction::TargetUnreachable,
         Contradiction::TargetMainFileGone,
     ] {
-        told.push(("only sealed", words(true, false, 2, None).tell(contradiction)));
+        told.push(("only sealed", words(true, None, 2, None).tell(contradiction)));
     }
     told
 }
