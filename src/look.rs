@@ -128,31 +128,24 @@ impl Places {
     pub(crate) fn check_target_owner(&self) -> Result<(), Cause> {
         self.target_owner()?.as_ref().map_or(Ok(()), Owner::check)?;
         let stores = self.store_owners()?;
-        let folder = self.target.folder();
+        let Some(first) = stores.first() else { return Ok(()) };
+        let locks_out = |what, path: &Path, found: &std::fs::Metadata| Cause::TargetLocksOut {
+            what,
+            path: path.to_owned(),
+            owner: owner::user_of(found),
+            mode: owner::mode_of(found),
+            user: first.user(),
+        };
         // SQLite makes its journal beside the database.
-        let found = disk::metadata(folder)?;
-        if let (Some(found), Some(first)) =
-            (found.filter(std::fs::Metadata::is_dir), stores.first())
+        let folder = self.target.folder();
+        if let Some(found) = disk::metadata(folder)?.filter(std::fs::Metadata::is_dir)
             && !stores.iter().any(|store| store.may_make_files_in(&found))
         {
-            return Err(Cause::TargetLocksOut {
-                what: "the target's folder",
-                path: folder.to_owned(),
-                owner: owner::user_of(&found),
-                mode: owner::mode_of(&found),
-                user: first.user(),
-            });
+            return Err(locks_out("the target's folder", folder, &found));
         }
-        let Some(found) = self.target_file()? else { return Ok(()) };
-        match stores.first() {
-            Some(first) if !stores.iter().any(|store| store.may_write(&found)) => {
-                Err(Cause::TargetLocksOut {
-                    what: "the target",
-                    path: self.target.path.clone(),
-                    owner: owner::user_of(&found),
-                    mode: owner::mode_of(&found),
-                    user: first.user(),
-                })
+        match self.target_file()? {
+            Some(found) if !stores.iter().any(|store| store.may_write(&found)) => {
+                Err(locks_out("the target", &self.target.path, &found))
             }
             Some(_) | None => Ok(()),
         }

@@ -79,24 +79,22 @@ impl Owner {
     /// Whether the user who owns this may write a file, so far as owner and mode tell: who is in the
     /// file's group, they do not.
     pub(crate) fn may_write(&self, file: &Metadata) -> bool {
-        let needed = match self.uid {
-            0 => return true,
-            own if own == file.uid() => OWN,
-            _ if file.mode() & GROUP & READ_WRITE == GROUP & READ_WRITE => return true,
-            _ => OTHERS & READ_WRITE,
-        };
-        file.mode() & needed == needed
+        self.may(file, READ_WRITE)
     }
 
     /// Whether the user who owns this may make a file in a folder, so far as [`Owner::may_write`] tells.
     pub(crate) fn may_make_files_in(&self, folder: &Metadata) -> bool {
+        self.may(folder, WRITE_SEARCH)
+    }
+
+    fn may(&self, found: &Metadata, wanted: u32) -> bool {
         let needed = match self.uid {
             0 => return true,
-            own if own == folder.uid() => ALONE & WRITE_SEARCH,
-            _ if folder.mode() & GROUP & WRITE_SEARCH == GROUP & WRITE_SEARCH => return true,
-            _ => OTHERS & WRITE_SEARCH,
+            own if own == found.uid() => ALONE & wanted,
+            _ if found.mode() & GROUP & wanted == GROUP & wanted => return true,
+            _ => OTHERS & wanted,
         };
-        folder.mode() & needed == needed
+        found.mode() & needed == needed
     }
 
     /// That of the folder that a file is made in; none where the folder is another user's who shares
@@ -363,12 +361,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let folder = root.path().join(number.to_string());
-            fs::create_dir(&folder).unwrap();
-            std::os::unix::fs::chown(&folder, Some(owner), Some(HERS)).unwrap();
-            fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(mode))
-                .unwrap();
-            let folder = fs::metadata(&folder).unwrap();
+            let (_, folder) = made(root.path(), &number.to_string(), (owner, HERS, mode));
             let may = [of(EVE).may_make_files_in(&folder), of(EVE + 7).may_make_files_in(&folder)];
             assert_eq!(may, [eve, other], "{owner} {mode:o}");
             assert!(of(0).may_make_files_in(&folder));

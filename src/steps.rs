@@ -52,7 +52,7 @@ impl Driver {
             Step::Seal { source, run } => Ok(self.seal(source, run)?),
             Step::Mark { source, stage, attempt } => Ok(self.mark(source, stage, attempt, seen)?),
             Step::PutBack { source, run } => Ok(self.put_back(source, run, seen)?),
-            Step::Unseal { source, id } => Ok(self.unseal(source, id, seen)?),
+            Step::Unseal { source, .. } => Ok(self.unseal(source, seen)?),
             Step::HoldVersion(source) => Ok(self.site(source)?.hold_version()?),
             Step::ReleaseVersion(source) => Ok(self.site(source)?.release_version()?),
             Step::DeleteRetired(source) => {
@@ -157,14 +157,8 @@ impl Driver {
         site.seal_missing(&text)
     }
 
-    fn unseal(&self, source: usize, id: MigrationId, seen: &Seen) -> Result<(), Cause> {
+    fn unseal(&self, source: usize, seen: &Seen) -> Result<(), Cause> {
         let found = self.marker(source, seen)?;
-        if found.id != id {
-            return Err(Cause::Bug(format!(
-                "the marker of '{}' is of another migration",
-                found.source
-            )));
-        }
         let own = self.places.own.get(source).and_then(Option::as_ref);
         self.site(source)?.unseal(found, own)
     }

@@ -100,17 +100,23 @@ fn status_offers_just_the_verbs_that_work_in_every_state() {
     offers_what_works("its claim too", &fresh, &[]);
 }
 
-/// A migration of tables that only the daemon knows; the command would make others.
-#[test]
-fn status_offers_no_copy_that_only_the_program_itself_can_make() {
-    let daemon = Daemon::opened_once();
+/// Prepares a migration into tables that the command alone would not make, and says which plan file does.
+fn prepared_into_tables_of_its_own(daemon: &Daemon) -> String {
     let file = daemon.path("plan.toml");
     let plan = "name = 'small'\ntarget = 'target.sqlite'\n\
                 [[source]]\nname = 'accounts'\npath = 'accounts'\ntables = { first = 'people' }\n\
                 [[source]]\nname = 'sessions'\npath = 'sessions'\n";
     fs::write(&file, plan).expect("writes");
-    let named = file.to_str().expect("UTF-8");
-    assert_eq!(code(&cutover(&["prepare", "--yes", "--plan", named])), 0);
+    let named = file.to_str().expect("UTF-8").to_owned();
+    assert_eq!(code(&cutover(&["prepare", "--yes", "--plan", &named])), 0);
+    named
+}
+
+/// A migration of tables that only the daemon knows; the command would make others.
+#[test]
+fn status_offers_no_copy_that_only_the_program_itself_can_make() {
+    let daemon = Daemon::opened_once();
+    let named = &prepared_into_tables_of_its_own(&daemon);
     offers_what_works("another's copy", &daemon, &[]);
     assert_eq!(code(&cutover(&["finalize", "--yes", "--plan", named])), 0);
     fs::remove_file(daemon.target()).expect("removes");
@@ -399,13 +405,7 @@ fn what_would_be_refused_is_found_before_anybody_is_asked() {
         assert_eq!(text(&output.stdout), "", "{verb}");
     }
     fs::remove_file(daemon.target()).expect("removes");
-    let file = daemon.path("plan.toml");
-    let plan = "name = 'small'\ntarget = 'target.sqlite'\n\
-                [[source]]\nname = 'accounts'\npath = 'accounts'\ntables = { first = 'people' }\n\
-                [[source]]\nname = 'sessions'\npath = 'sessions'\n";
-    fs::write(&file, plan).expect("writes");
-    let named = file.to_str().expect("UTF-8");
-    assert_eq!(code(&cutover(&["prepare", "--yes", "--plan", named])), 0);
+    let named = &prepared_into_tables_of_its_own(&daemon);
     // Another plan than the copy was begun with.
     for verb in ["migrate", "prepare", "finalize"] {
         let output = daemon.ends(verb, &[], 3);

@@ -750,9 +750,9 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
 fn i4_what_was_only_sealed_comes_back_beside_another_migration_s_claim_which_stays() {
     let theirs = MigrationId(2);
     let confirmed = Session { confirmed: true, ..Session::default() };
-    let record = |id, stage, sources| {
+    let record = |id, stage| {
         let run = Run { id, attempt: 2 };
-        TargetSeen::Record(RecordSeen { stage, run, copied: true, sources, paths: true })
+        TargetSeen::Record(RecordSeen { stage, run, copied: true, sources: true, paths: true })
     };
     let seen = |(path, retired), target, claim| Observation {
         sources: vec![SourceSeen { path, retired, temporary: false }],
@@ -786,11 +786,11 @@ fn i4_what_was_only_sealed_comes_back_beside_another_migration_s_claim_which_sta
     assert_eq!(next(&ours, Intent::Abort, &session), Ok(Step::Unclaim));
     // A record is not passed over, whosever it is: the markers may have come back from a copy (I-1).
     for stage in [RecordStage::Copying, RecordStage::Committed, RecordStage::Live] {
-        let other = seen(sealed, record(theirs, stage, true), ClaimSeen::Id(theirs));
+        let other = seen(sealed, record(theirs, stage), ClaimSeen::Id(theirs));
         assert_eq!(classify(&other), Err(Contradiction::RecordOfAnotherMigration));
         assert!(next(&other, Intent::Abort, &confirmed).is_err());
     }
-    let stale = seen(sealed, record(ID, RecordStage::Copying, true), ClaimSeen::Id(ID));
+    let stale = seen(sealed, record(ID, RecordStage::Copying), ClaimSeen::Id(ID));
     assert_eq!(classify(&stale), Err(Contradiction::StaleTarget));
     assert!(next(&stale, Intent::Abort, &confirmed).is_err());
 }

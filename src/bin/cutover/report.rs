@@ -266,10 +266,10 @@ pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What differs from what was sealed.
-pub(crate) fn differing(plan: &Plan) -> Result<Vec<String>, Stop> {
+/// What differs from what was sealed, which is returned too.
+pub(crate) fn differing(status: &Status) -> Vec<String> {
     let mut changed = Vec::new();
-    for source in &cutover::status(plan)?.sources {
+    for source in &status.sources {
         if let Some(differs) = &source.retired_differs {
             say(&format!(
                 "note: the retired store of source '{}' is not what was sealed: {differs}",
@@ -278,7 +278,7 @@ pub(crate) fn differing(plan: &Plan) -> Result<Vec<String>, Stop> {
             changed.push(format!("'{}': {differs}", source.name));
         }
     }
-    Ok(changed)
+    changed
 }
 
 /// Which retired stores there are to be freed, and how each stands beside what was sealed: those that

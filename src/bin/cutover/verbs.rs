@@ -202,11 +202,12 @@ pub(crate) fn abort(plan: &Plan, said: Said, even_if_changed: bool) -> Result<()
 /// Refuses to throw a copy away where a retired store is not what was sealed: what it lacks may be in the
 /// copy alone. Says how the stores are given back.
 fn keeps_all(plan: &Plan, even_if_changed: bool) -> Result<&'static str, Stop> {
-    let changed = report::differing(plan)?;
+    let status = status(plan)?;
+    let changed = report::differing(&status);
     if changed.is_empty() {
         return Ok("was sealed");
     }
-    let has_copy = ["copying", "committed"].contains(&status(plan)?.target.record);
+    let has_copy = ["copying", "committed"].contains(&status.target.record);
     if has_copy && !even_if_changed {
         return Err(Stop::new(
             NEEDS_APPROVAL,
@@ -299,7 +300,7 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
     match open_anyhow(plan, "restore-kv", said)? {
         Found::RerunAllowed(handle) => {
             let as_sealed =
-                if report::differing(plan)?.is_empty() { "was sealed" } else { "is now" };
+                if report::differing(&status(plan)?).is_empty() { "was sealed" } else { "is now" };
             approve(
                 &format!(
                     "this gives every store back as it {as_sealed}. {}",
