@@ -693,13 +693,23 @@ fn reclaiming_follows_no_link_inside_a_retired_store() {
     victim.is_untouched("reclaim");
 }
 
-/// A child's part: swaps names with links to a victim for as long as it is let.
+/// A process that ends when the test does, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A child's part: swaps names with links to a victim until it is killed.
 pub fn swap(folder: &Path, victim: &str) {
     let mut names = our_names(&"0".repeat(32));
     names.extend(SOURCES.map(str::to_owned));
     names.extend(SOURCES.map(|name| format!("{name}/keyspaces")));
     for round in 0.. {
-        if folder.join("stop").exists() {
+        if !folder.exists() {
             return;
         }
         for name in &names {
@@ -715,6 +725,35 @@ pub fn swap(folder: &Path, victim: &str) {
     }
 }
 
+/// A backup that root put back, or a daemon that ran as root once: root could move the store, and the
+/// daemon could not have used it after a way back.
+#[test]
+fn a_file_that_its_store_s_owner_may_not_use_is_refused_before_anything_is_changed() {
+    for (kind, mode) in [(".jnl", 0o644), (".jnl", 0o600), ("0", 0o700)] {
+        let stores = Stores::of(DAEMON);
+        let store = stores.at("sessions");
+        let folder = if kind == "0" { store.join("keyspaces") } else { store };
+        let mut entries =
+            fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("one").path());
+        let closed = entries
+            .find(|path| path.to_string_lossy().ends_with(kind))
+            .expect("one of the store's");
+        std::os::unix::fs::chown(&closed, Some(ROOT), Some(ROOT)).expect("root's");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("a mode");
+        let before = snapshot(&stores.folder);
+        let words = stores.ends("022", "migrate", 3);
+        let said = format!(
+            "{} belongs to user 0 (root) with mode {mode:o}, and this is user",
+            closed.display()
+        );
+        assert!(words.contains(&said), "{words}");
+        assert!(words.contains(&format!("give it to user {DAEMON}")), "{words}");
+        assert_eq!(snapshot(&stores.folder), before);
+        give(&stores.folder, DAEMON);
+        stores.ends("022", "migrate", 0);
+    }
+}
+
 #[test]
 fn root_is_not_led_astray_by_a_user_who_swaps_names_meanwhile() {
     let rounds: usize =
@@ -724,7 +763,7 @@ fn root_is_not_led_astray_by_a_user_who_swaps_names_meanwhile() {
         let victim = Victim::in_(&stores);
         let end = if round % 2 == 0 { victim.folder.clone() } else { victim.folder.join("file") };
         let words = [stores.folder.display().to_string(), end.display().to_string()];
-        let mut hostile = child::command(&["swap", &words[0], &words[1]])
+        let hostile = child::command(&["swap", &words[0], &words[1]])
             .uid(DAEMON)
             .gid(DAEMON)
             .current_dir("/")
@@ -732,12 +771,12 @@ fn root_is_not_led_astray_by_a_user_who_swaps_names_meanwhile() {
             .stderr(Stdio::null())
             .spawn()
             .expect("a child process");
+        let hostile = Killed(hostile);
         for verb in ["migrate", "migrate", "reclaim", "abort", "restore-kv", "migrate", "reclaim"] {
             stores.command(ROOT, "022", verb);
             victim.is_untouched(verb);
         }
-        fs::write(stores.at("stop"), "").expect("writes");
-        hostile.wait().expect("ends");
+        drop(hostile);
         victim.is_untouched("the end");
     }
 }

@@ -123,7 +123,7 @@ pub enum Cause {
         next: &'static str,
     },
     /// A file or folder is another user's, and this one may not use it.
-    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; {}", .path.display(), .place.display(), denied_next(.owner, .user))]
+    #[error("can't {what} {}: {} belongs to {owner} with mode {mode:o}, and this is {user}, who may not use it; {next}", .path.display(), .place.display())]
     Denied {
         /// The operation.
         what: &'static str,
@@ -137,6 +137,8 @@ pub enum Cause {
         mode: u32,
         /// Who asked.
         user: String,
+        /// What a person can do.
+        next: String,
     },
     /// Nobody to whom the stores belong may write the target that is there, or make files beside it.
     #[error("{what} {} belongs to {owner} with mode {mode:o}, and {user}, who owns the stores, may not write to it; change its owner or its mode, and run this again", .path.display())]
@@ -614,10 +616,6 @@ impl Cause {
     pub(crate) const fn is_of_the_system(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Denied { .. })
     }
-}
-
-fn denied_next(owner: &str, user: &str) -> String {
-    if owner == user { "change its mode".to_owned() } else { format!("run this as {owner}") }
 }
 
 /// What somebody's own code says, as a part of a message, which is one line.

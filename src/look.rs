@@ -435,13 +435,14 @@ pub(crate) fn copy_of(cause: &Cause) -> Cause {
         Cause::Engine { engine, what, path, message, next } => {
             Cause::Engine { engine, what, path: path.clone(), message: message.clone(), next }
         }
-        Cause::Denied { what, path, place, owner, mode, user } => Cause::Denied {
+        Cause::Denied { what, path, place, owner, mode, user, next } => Cause::Denied {
             what,
             path: path.clone(),
             place: place.clone(),
             owner: owner.clone(),
             mode: *mode,
             user: user.clone(),
+            next: next.clone(),
         },
         Cause::Io { what, path, source, next } => Cause::Io {
             what,

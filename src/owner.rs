@@ -5,6 +5,7 @@ use crate::disk;
 use crate::error::Cause;
 use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -200,6 +201,60 @@ fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// Calls `call`, which opens what is in `folder` by its path, as the user who owns that folder, where
+/// root runs this: no link that this user has put in there leads `call` to what the user may not use.
+/// Only this thread, and what `call` starts, has that user's rights meanwhile.
+///
+/// # Panics
+///
+/// Where `call` does; this thread has its own rights again then.
+pub(crate) fn as_owner_of<T>(
+    folder: &File,
+    path: &Path,
+    call: impl FnOnce() -> T,
+) -> Result<T, Cause> {
+    let found = folder.metadata().map_err(Cause::io("look at", path))?;
+    if own_uid() != 0 || found.uid() == 0 {
+        return Ok(call());
+    }
+    let owner = Owner::new(path, &found, None);
+    let _rights = Rights::of(&owner).map_err(|errno| match errno {
+        Errno::PERM => owner.refused(),
+        errno => Cause::io_rustix("take the rights of the owner of", path)(errno),
+    })?;
+    Ok(call())
+}
+
+/// The rights of root's thread, which come back when this is dropped.
+struct Rights {
+    groups: Vec<Gid>,
+    gid: Gid,
+}
+
+impl Rights {
+    /// Lets this thread have those of a user instead. What may not be lent is given back by the drop.
+    fn of(owner: &Owner) -> rustix::io::Result<Self> {
+        let own = Self { groups: rustix::process::getgroups()?, gid: rustix::process::getegid() };
+        let gid = Gid::from_raw(owner.gid);
+        set_thread_groups(&[gid])?;
+        set_thread_res_gid(None, gid, None)?;
+        set_thread_res_uid(None, Uid::from_raw(owner.uid), None)?;
+        Ok(own)
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        let back = set_thread_res_uid(None, Uid::ROOT, None)
+            .and_then(|()| set_thread_res_gid(None, self.gid, None))
+            .and_then(|()| set_thread_groups(&self.groups));
+        if let Err(errno) = back {
+            // It may less than it should, and never more.
+            tracing::error!(%errno, "this thread did not get root's rights back");
+        }
+    }
+}
+
 /// Whose a file is, as messages name a user.
 pub(crate) fn user_of(file: &Metadata) -> String {
     user(file.uid())
@@ -238,8 +293,22 @@ pub(crate) fn denied(what: &'static str, path: &Path) -> Option<Cause> {
             owner: user(found.uid()),
             mode: mode_of(&found),
             user: user(own_uid()),
+            next: next_of_denied(found.uid()),
         })
     })
+}
+
+/// What a person can do about a file or folder of `uid` that this user may not use.
+fn next_of_denied(uid: u32) -> String {
+    let own = own_uid();
+    if uid == own {
+        "change its mode".to_owned()
+    } else if rustix::process::getuid().is_root() {
+        // This is the owner of a store for a while, who must be able to use what is in it.
+        format!("give it to {}", user(own))
+    } else {
+        format!("run this as {}", user(uid))
+    }
 }
 
 /// As [`denied`], for the first of a folder and all that is in it.
@@ -485,5 +554,40 @@ mod tests {
         assert_eq!(disk::resolve(&at("link")).unwrap(), at("hers"));
         let refused = disk::check_may_rename(&at("sticky"), &at("sticky/roots"));
         assert!(matches!(refused, Err(Cause::Unchangeable { .. })));
+    }
+
+    #[test]
+    fn what_an_owner_may_not_do_root_does_not_do_for_them_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        rustix::fs::chmod(root.path(), Mode::from_raw_mode(0o755)).unwrap();
+        let (victim, _) = made(root.path(), "victim", (0, 0, 0o755));
+        // What root's own groups may.
+        made(&victim, "shared", (0, 0, 0o060));
+        let (store, _) = made(root.path(), "store", (EVE, HERS, 0o755));
+        std::os::unix::fs::symlink(&victim, store.join("keyspaces")).unwrap();
+        let folder = disk::open(&store).unwrap();
+        let led = |name: &str| {
+            let path = store.join("keyspaces").join(name);
+            as_owner_of(&folder, &store, || fs::create_dir(&path)).unwrap().unwrap_err().kind()
+        };
+        assert_eq!(led("0"), io::ErrorKind::PermissionDenied);
+        let read = || fs::read(store.join("keyspaces/shared"));
+        let read = as_owner_of(&folder, &store, read).unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        // What is made there is its owner's, and a file that is not stops it.
+        let own = store.join("own");
+        as_owner_of(&folder, &store, || fs::write(&own, "")).unwrap().unwrap();
+        let found = fs::metadata(&own).unwrap();
+        assert_eq!((found.uid(), found.gid()), (EVE, HERS));
+        made(&store, "roots", (0, 0, 0o600));
+        let denied = as_owner_of(&folder, &store, || denied_within("open", &store)).unwrap();
+        let words = denied.unwrap().to_string();
+        assert!(words.ends_with("who may not use it; give it to user 1999"), "{words}");
+        // Root has its own rights again, also after a panic.
+        let panics =
+            std::panic::catch_unwind(|| as_owner_of(&folder, &store, || panic!("as a parser may")));
+        assert!(panics.is_err());
+        assert_eq!((own_uid(), rustix::process::getegid().as_raw()), (0, 0));
+        fs::create_dir(victim.join("0")).unwrap();
     }
 }

@@ -70,6 +70,7 @@ samples! { causes, Cause,
         owner: "user 0 (root)".into(),
         mode: 0o700,
         user: "user 1000 (anna)".into(),
+        next: "run this as user 0 (root)".into(),
     }],
     Cause::TargetLocksOut { .. } => [Cause::TargetLocksOut {
             what: "the target",

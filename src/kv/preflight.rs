@@ -26,7 +26,7 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     let before = inventory::tree(&site.path)?;
     check_in_one_place(site, &before)?;
     let versions = before.versions.clone();
-    let mut store = Store::open_by_folder(&site.name, &site.path, before)?;
+    let mut store = Store::open(&site.name, &site.path, before)?;
     // What a killed daemon left in the page cache is read by the copy; it must not be taken back. What
     // is found meanwhile is what the seal will say was there: opening changes files.
     store.sync()?;
@@ -37,7 +37,7 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
         // must not be taken for a part of what is sealed.
         let tree = store.tree().clone();
         drop(store);
-        store = Store::open_by_folder(&site.name, &site.path, tree)?;
+        store = Store::open(&site.name, &site.path, tree)?;
         store.sync()?;
     }
     check_in_one_place(site, store.tree())?;

@@ -2,7 +2,7 @@
 
 use super::inventory::{self, Tree};
 use crate::error::{Cause, advice};
-use crate::owner::denied_within;
+use crate::owner::{as_owner_of, denied_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,8 +17,9 @@ pub(crate) struct Store {
     // First, so that it is closed while its folder is still open.
     database: Database,
     path: PathBuf,
-    /// The folder that it was opened by; none where it was opened by its name.
-    folder: Option<File>,
+    folder: File,
+    /// Where it is not, it was opened by its name.
+    is_opened_by_folder: bool,
     /// What lay in its folder.
     tree: Tree,
 }
@@ -36,33 +37,25 @@ pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
 
 impl Store {
     /// Opens the store of source `name` at `path`, in whose folder `tree` was found just now. It is
-    /// never created.
+    /// never created. It is opened by its folder and not by the folder's name: when the folder is given
+    /// another name, the store is read on, and its journals, which may be long, need not be replayed
+    /// once more.
     ///
     /// fjall itself may cut a torn tail off a journal, as every open does.
     pub(crate) fn open(name: &str, path: &Path, tree: Tree) -> Result<Self, Cause> {
-        Self::open_by(name, path, tree, None)
-    }
-
-    /// Opens the store as [`Store::open`] does, but by its folder and not by the folder's name: when
-    /// the folder is given another name, the store is read on, and its journals, which may be long,
-    /// need not be replayed once more.
-    pub(crate) fn open_by_folder(name: &str, path: &Path, tree: Tree) -> Result<Self, Cause> {
         let folder = crate::disk::open(path).map_err(Cause::io("open", path))?;
-        Self::open_by(name, path, tree, Some(folder))
-    }
-
-    fn open_by(name: &str, path: &Path, tree: Tree, folder: Option<File>) -> Result<Self, Cause> {
         super::version::check_native(name, path)?;
         check_layout(name, path)?;
         check_whole(name, path, &tree)?;
         // Where /proc is not mounted it is opened by its name, and can't be read on.
-        let folder = folder.filter(|folder| is_same(&by_descriptor(folder), folder));
-        let opened = folder.as_ref().map_or_else(|| path.to_owned(), by_descriptor);
+        let by_folder = by_descriptor(&folder);
+        let is_opened_by_folder = is_same(&by_folder, &folder);
+        let opened = if is_opened_by_folder { &by_folder } else { path };
         // Without workers nothing is flushed or compacted: reading leaves the store's files alone.
-        let database =
-            guarded("open", path, || Database::builder(opened).worker_threads_unchecked(0).open())
-                .map_err(|cause| busy_or(cause, name, path))?;
-        Ok(Self { database, path: path.to_owned(), folder, tree })
+        let open = || Database::builder(opened).worker_threads_unchecked(0).open();
+        let database = as_owner_of(&folder, path, || guarded("open", path, open))?
+            .map_err(|cause| busy_or(cause, name, path))?;
+        Ok(Self { database, path: path.to_owned(), folder, is_opened_by_folder, tree })
     }
 
     /// What lay in its folder when it was opened; in one that preflight returns, what was made durable
@@ -79,7 +72,15 @@ impl Store {
 
     /// Whether it was opened by the folder that stands at `path` now.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
-        self.folder.as_ref().is_some_and(|folder| is_same(path, folder))
+        self.is_opened_by_folder && is_same(path, &self.folder)
+    }
+
+    /// Calls `call`, which reads the store, with the rights of the store's owner; see [`as_owner_of`].
+    pub(crate) fn as_its_owner<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        as_owner_of(&self.folder, &self.path, call)?
     }
 
     /// The names of its keyspaces, sorted.
@@ -357,7 +358,7 @@ mod tests {
         ingestion.finish().unwrap();
         drop((keyspace, database));
 
-        let store = Store::open_by_folder("s", &old, inventory::tree(&old).unwrap()).unwrap();
+        let store = Store::open("s", &old, inventory::tree(&old).unwrap()).unwrap();
         assert!(store.is_at(&old) && !store.is_at(&new));
         fs::rename(&old, &new).unwrap();
         fs::write(&old, "a marker").unwrap();
