@@ -17,6 +17,10 @@ const SIGABRT: i32 = 6;
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TOP_PAD_", "0"), ("MALLOC_TRIM_THRESHOLD_", "0")];
 
+/// Rust's own library waits for itself for ever where a backtrace gets no memory: what says so asks for
+/// the lock under which the backtrace is written.
+const NO_BACKTRACE: (&str, &str) = ("RUST_BACKTRACE", "0");
+
 /// What a process may get once nothing is left over.
 const CRUMBS_BYTES: [u64; 4] = [0, 8 << 10, 64 << 10, 256 << 10];
 
@@ -119,7 +123,8 @@ impl Observer for LimitAt {
 
 /// Runs a part in a process of its own: how it ended, and what it took where it told.
 fn run(words: &[&str], after: &str) -> (&'static str, Option<u64>) {
-    let output = child::command(words).envs(ALLOCATOR).output().expect("a child process");
+    let environment = ALLOCATOR.into_iter().chain([NO_BACKTRACE]);
+    let output = child::command(words).envs(environment).output().expect("a child process");
     let [said, errors] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     for own in ["panicked at src/", "panicked at model/"] {
