@@ -1,9 +1,9 @@
 //! Retired stores that are not what was sealed: a part of one must never pass for all of it.
 
 use super::*;
-use crate::common::read_store;
+use crate::common::{SOURCES, copy_tree_anew, read_store, small_plan_with};
 use crate::daemon::put;
-use cutover::{Compared, ticket};
+use cutover::{Blobs, Compared, ticket};
 
 /// What is done to the retired store of the sessions, and how it is told.
 type Ruin = (fn(&Path), &'static str);
@@ -188,11 +188,16 @@ fn i2_a_verification_says_of_a_store_that_is_not_what_was_sealed_what_is_missing
 fn a_store_whose_journal_clears_a_keyspace_is_what_was_sealed_after_every_opening() {
     let daemon = with_a_table();
     let database = fjall::Database::builder(daemon.at("sessions")).open().expect("opens");
+    // A kill between the journal and the keyspace's own files: opening the store clears it.
+    let (keyspaces, before) = (daemon.at("sessions/keyspaces"), daemon.at("before"));
+    copy_tree_anew(&keyspaces, &before);
     let third = database.keyspace("third", fjall::KeyspaceCreateOptions::default).expect("there");
     third.clear().expect("clears");
     third.insert("after", "it").expect("inserts");
     database.persist(fjall::PersistMode::SyncAll).expect("persists");
     drop((third, database));
+    fs::remove_dir_all(&keyspaces).expect("removes");
+    fs::rename(&before, &keyspaces).expect("renames");
     fresh_handle(&daemon.plan()).begin().expect("begins");
     for _ in 0..3 {
         // Each opens the retired stores anew.
@@ -202,4 +207,23 @@ fn a_store_whose_journal_clears_a_keyspace_is_what_was_sealed_after_every_openin
     drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
     crate::daemon::verify(&daemon.plan()).expect("verifies");
     assert_eq!(crate::common::read_table(&daemon.at("target.sqlite"), "sessions_third").len(), 1);
+}
+
+/// All keyspaces of the source would be looked for in another one.
+#[test]
+fn a_keyspace_that_the_plan_still_maps_is_verified_beside_one_that_it_does_not() {
+    let daemon = Daemon::fresh();
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("SQL"));
+    let plan = small_plan_with(&SOURCES, daemon.path(), |name, source| {
+        source.table("second", Blobs::new(format!("{name}_second")))
+    });
+    let verified = crate::daemon::verify(&plan.build().expect("a plan")).expect_err("not all");
+    for keyspace in verified.keyspaces {
+        if keyspace.keyspace == "second" {
+            assert_eq!(keyspace.target, Compared::Same, "{keyspace:?}");
+            continue;
+        }
+        let Compared::Unread { reason } = &keyspace.target else { panic!("{keyspace:?}") };
+        assert!(reason.contains(&format!("'{}'", keyspace.keyspace)), "{reason}");
+    }
 }

@@ -769,6 +769,17 @@ mod tests {
         }
     }
 
+    /// It would be read past a lock that somebody holds.
+    #[test]
+    fn a_look_under_the_lock_does_without_one_only_on_a_read_only_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, other) = made(folder.path(), "CREATE TABLE t (x)");
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let look = target.look("p", Access::Locked);
+        assert!(matches!(look, TargetLook::Unreachable(Cause::Engine { .. })), "{look:?}");
+        assert!(matches!(target.look("p", Access::LookOnly), TargetLook::NoRecord));
+    }
+
     #[test]
     fn what_is_no_file_and_a_record_that_is_damaged_are_unreadable() {
         let folder = tempfile::tempdir().unwrap();
