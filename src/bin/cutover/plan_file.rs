@@ -129,7 +129,7 @@ fn one_line(error: &toml::de::Error) -> String {
         text.extend(error.to_string().lines().next());
         text.push_str(": ");
     }
-    for letter in error.message().chars() {
+    for letter in in_words(error.message()).chars() {
         if letter.is_control() {
             text.extend(letter.escape_debug());
         } else {
@@ -137,6 +137,28 @@ fn one_line(error: &toml::de::Error) -> String {
         }
     }
     text
+}
+
+/// What toml says that it expects, as somebody who writes a plan file knows it.
+const EXPECTED: [(&str, &str); 9] = [
+    ("usize", "a whole number from 1 up"),
+    ("u64", "a whole number from 0 up"),
+    ("a boolean", "true or false"),
+    ("a string", "text in quotes"),
+    ("path string", "a path in quotes"),
+    ("a sequence", "a list: [...], or for sources [[source]]"),
+    ("a map", "keyspaces with their tables: { KEYSPACE = \"TABLE\" }"),
+    ("struct PlanFile", "the keys of a plan"),
+    ("struct SourceInFile", "the keys of a source, under [[source]]"),
+];
+
+/// Its message ends in what it expects: whatever the file itself holds comes before.
+fn in_words(message: &str) -> String {
+    let named = EXPECTED.iter().find_map(|(theirs, ours)| {
+        let found = message.trim_end().strip_suffix(theirs)?.strip_suffix(", expected ")?;
+        Some(format!("{found}, expected {ours}"))
+    });
+    named.unwrap_or_else(|| message.to_owned())
 }
 
 #[cfg(test)]
@@ -172,6 +194,54 @@ mod tests {
             "the plan file FILE can't be used: TOML parse error at line 1, column 16: unknown \
              variant `a\\u{1b}\\nb`, expected one of `keep`, `delete`, `wal`; fix it"
         );
+    }
+
+    /// It spoke of `usize`, `u64` and structs.
+    #[test]
+    fn what_a_key_needs_is_told_without_the_names_of_rust_s_types() {
+        let source = "target = 't'\n[[source]]\nname = 'a'\npath = 'a'\n";
+        for (file, words) in [
+            (
+                "target = 't'\nchunk_bytes = 'x'".to_owned(),
+                "expected a whole number from 1 up; fix it",
+            ),
+            (
+                "target = 't'\nchunk_bytes = -1".to_owned(),
+                "expected a whole number from 1 up; fix it",
+            ),
+            (
+                "target = 't'\nchunk_bytes = 1.5".to_owned(),
+                "expected a whole number from 1 up; fix it",
+            ),
+            (format!("{source}quarantine = -1"), "expected a whole number from 0 up; fix it"),
+            (format!("{source}may_be_missing = 1"), "expected true or false; fix it"),
+            (
+                format!("{source}leave_out = 'x'"),
+                "expected a list: [...], or for sources [[source]]; fix it",
+            ),
+            (format!("{source}leave_out = [1]"), "expected text in quotes; fix it"),
+            (
+                format!("{source}tables = 1"),
+                "expected keyspaces with their tables: { KEYSPACE = \"TABLE\" }; fix it",
+            ),
+            ("target = 1".to_owned(), "expected a path in quotes; fix it"),
+            (
+                "target = 't'\n[source]\nname = 'a'".to_owned(),
+                "expected a list: [...], or for sources [[source]]; fix it",
+            ),
+            (
+                "target = 't'\nsource = [1]".to_owned(),
+                "expected the keys of a source, under [[source]]; fix it",
+            ),
+            ("target = 't'\njournal_mode = 1".to_owned(), "; fix it"),
+            ("name = 1\ntarget = 't'".to_owned(), "expected text in quotes; fix it"),
+        ] {
+            let said = refusal(file.as_bytes());
+            assert!(said.ends_with(words), "{file}: {said}");
+            for theirs in ["usize", "u64", "struct", "sequence", "enum"] {
+                assert!(!said.contains(theirs), "{file}: {said}");
+            }
+        }
     }
 
     #[test]
