@@ -2,6 +2,7 @@
 //! here alone.
 
 use super::store::Store;
+use super::version;
 use crate::disk::Folder;
 use crate::disk::walk::{Entry, Removed, Syncs, Visitor, syncing, walk};
 use crate::error::Cause;
@@ -28,6 +29,9 @@ pub(crate) struct Tree {
     /// What is neither the engine's nor cutover's: the path below the store's folder, a folder with
     /// `/` at its end and without what is in it.
     pub(crate) foreign: Vec<String>,
+    /// Whether its file `version` is there, or kept in the second lock: without it fjall takes the folder
+    /// for a new store's.
+    pub(crate) has_version: bool,
     /// The newest version file of each keyspace's folder.
     pub(crate) versions: BTreeMap<String, u64>,
     /// The first that is not simply a part of the folder, and what it is instead.
@@ -102,6 +106,7 @@ fn is_number(text: &str) -> bool {
 pub(crate) fn tree(path: &Path) -> Result<Tree, Cause> {
     let mut tree = Tree::default();
     walk(&Folder::open(path)?, &mut tree)?;
+    tree.has_version = version::original(path)?.is_some();
     Ok(tree)
 }
 
@@ -113,6 +118,7 @@ pub(crate) fn sync(path: &Path) -> Result<Tree, Cause> {
     syncing(path, |syncs| {
         let mut synced = Synced { tree: Tree::default(), syncs };
         walk(&folder, &mut synced)?;
+        synced.tree.has_version = version::original(path)?.is_some();
         Ok(synced.tree)
     })
 }
@@ -228,8 +234,11 @@ pub(crate) fn difference_of_the_rest(found: &Tree, sealed: &Inventory) -> Option
 }
 
 fn differences_in_lengths(found: &Tree, sealed: &Inventory, may_be_gone: bool) -> Option<String> {
-    let found = &found.lasting;
     let mut differences: Vec<String> = Vec::new();
+    if !found.has_version && !may_be_gone {
+        differences.push("version is gone".to_owned());
+    }
+    let found = &found.lasting;
     for (file, bytes) in &sealed.files {
         match found.get(file) {
             None if may_be_gone => {}
@@ -473,6 +482,7 @@ mod tests {
             lasting: lasting(),
             held_bytes: 150,
             foreign: FOREIGN_NAMED.map(str::to_owned).to_vec(),
+            has_version: true,
             versions: versions.into(),
             scattered: None,
         };
@@ -584,7 +594,7 @@ mod tests {
 
     #[test]
     fn i2_what_differs_from_the_sealed_files_is_named_with_its_keyspace() {
-        let root = lay(&LASTING);
+        let root = lay(&[&LASTING[..], &[("version", 4)]].concat());
         let path = root.path().canonicalize().unwrap();
         let journals = digest_journals(&Folder::open(&path).unwrap(), &lasting()).unwrap();
         let sealed =
@@ -594,6 +604,12 @@ mod tests {
         // The same length, and something else in it.
         fs::write(path.join("1.jnl"), "0123456789").unwrap();
         assert_eq!(found().as_deref(), Some("its journals hold something else"));
+        assert_eq!(difference_in_lengths(&tree(&path).unwrap(), &sealed), None);
+        // Without it fjall would begin a new store in the folder.
+        fs::remove_file(path.join("version")).unwrap();
+        assert_eq!(found().as_deref(), Some("version is gone"));
+        assert_eq!(difference_of_the_rest(&tree(&path).unwrap(), &sealed), None);
+        fs::write(path.join("version"), "FJL\x03").unwrap();
         assert_eq!(difference_in_lengths(&tree(&path).unwrap(), &sealed), None);
         fs::write(path.join("keyspaces/1/tables/7"), "").unwrap();
         assert_eq!(
