@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod advice;
+mod damage;
 mod looking;
 mod moving;
 mod pages;

@@ -2,7 +2,7 @@
 
 use crate::error::Cause;
 use crate::handle::Loss;
-use crate::kv::{Look, Standing, check_native};
+use crate::kv::{Look, Standing, check_native, inventory};
 use crate::look::{Places, Seen};
 use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record};
@@ -20,7 +20,7 @@ impl Places {
         self.allows_at(&seen.observation, seen, intent)
     }
 
-    fn allows_at(&self, observation: &Observation, seen: &Seen, intent: Intent) -> bool {
+    pub(crate) fn allows_at(&self, observation: &Observation, seen: &Seen, intent: Intent) -> bool {
         // What comes after the looking that every call begins with.
         let session = Session { confirmed: true, ..Session::default() };
         let step = next(observation, intent, &session);
@@ -36,9 +36,42 @@ impl Places {
                 self.check_missing(seen)?;
                 self.check_native(seen)
             }
-            (Intent::Prepare | Intent::Copy, None) => self.check_missing(seen),
-            (Intent::Prepare | Intent::Copy, Some(record)) => self.check_recorded(record),
+            (Intent::Prepare | Intent::Copy, None) => {
+                self.check_missing(seen)?;
+                self.check_as_sealed(seen)
+            }
+            (Intent::Prepare | Intent::Copy, Some(record)) => {
+                self.check_recorded(record)?;
+                // What is copied whole is not read once more.
+                if record.copied() { Ok(()) } else { self.check_as_sealed(seen) }
+            }
+            (Intent::Rerun, _) => self.check_as_sealed(seen),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses a retired store that is not what was sealed, by its files' names and lengths. What can't be
+    /// looked at may pass by itself.
+    pub(crate) fn check_as_sealed(&self, seen: &Seen) -> Result<(), Cause> {
+        let changed = seen.changed.get_or_init(|| {
+            let mut looks = self.sites.iter().zip(&seen.looks);
+            looks.find_map(|(site, look)| {
+                let marker = look.path.marker().filter(|m| m.stage != Stage::Reclaimed)?;
+                if !matches!(look.retired, Standing::Directory(_)) {
+                    return None;
+                }
+                let tree = inventory::tree(&site.retired).ok()?;
+                let difference = inventory::difference_in_lengths(&tree, marker.store.as_ref()?)?;
+                Some((site.clone(), difference))
+            })
+        });
+        match changed {
+            Some((site, difference)) => Err(Cause::RetiredChanged {
+                name: site.name.clone(),
+                path: site.retired.clone(),
+                difference: difference.clone(),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -98,10 +131,19 @@ impl Places {
         );
         let rerun = if self.allows(seen, Intent::Rerun) {
             "`cutover rerun` copies the retired stores once more, or `cutover restore-kv` gives them back"
+                .to_owned()
         } else if seen.is_restoring() {
-            "`cutover restore-kv` goes on with giving the stores back"
+            "`cutover restore-kv` goes on with giving the stores back".to_owned()
+        } else if let Err(Cause::RetiredChanged { path, difference, .. }) =
+            self.check_intent(seen, Intent::Rerun)
+        {
+            format!(
+                "put the retired store {} back as it was sealed ({difference}), and then `cutover rerun` copies it once more, or `cutover restore-kv` gives the stores back as they are",
+                path.display()
+            )
         } else {
             "the program that uses it must copy the retired stores once more, or `cutover restore-kv` gives them back"
+                .to_owned()
         };
         let is_final = |look: &Look| look.path.marker().is_some_and(|m| m.stage == Stage::Final);
         let next = if seen.looks.iter().all(is_final) {
@@ -144,13 +186,32 @@ impl Places {
     }
 
     /// The state that the markers would be in once they named the plan's own target, where an operator
-    /// may say that theirs is lost; and whether an intent has something to do then.
-    pub(crate) fn replaced(&self, seen: &Seen) -> Option<(State, impl Fn(Intent) -> bool)> {
-        next(&seen.observation, Intent::ReplaceTarget, &Session::default()).ok()?;
+    /// may say that theirs is lost; and what would be seen then.
+    pub(crate) fn replaced(seen: &Seen) -> Option<(State, Observation)> {
+        Self::replaced_in(seen, &seen.observation)
+    }
+
+    /// The same, with another target than the plan's, at which there is nothing yet.
+    pub(crate) fn replaced_elsewhere(seen: &Seen) -> Option<(State, Observation)> {
+        let mut observation = Observation {
+            target: TargetSeen::None,
+            claim: ClaimSeen::None,
+            ..seen.observation.clone()
+        };
+        for source in &mut observation.sources {
+            if let AtPath::Marker(marker) = &mut source.path {
+                marker.target = false;
+            }
+        }
+        Self::replaced_in(seen, &observation)
+    }
+
+    fn replaced_in(seen: &Seen, observation: &Observation) -> Option<(State, Observation)> {
+        next(observation, Intent::ReplaceTarget, &Session::default()).ok()?;
         let id = seen.looks.iter().find_map(|look| look.path.marker()).map(|marker| marker.id)?;
-        let observation = naming_the_plans_own(&seen.observation, id);
+        let observation = naming_the_plans_own(observation, id);
         let state = classify_with_target(&observation).ok()?;
-        Some((state, move |intent| self.allows_at(&observation, seen, intent)))
+        Some((state, observation))
     }
 }
 

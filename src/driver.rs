@@ -136,7 +136,9 @@ impl Driver {
             }
             if is_first_raise(step, intent, &session) {
                 // From the raise on, a way back has to look whether a record was begun.
-                try_target(&self.places)
+                self.places
+                    .check_as_sealed(&seen)
+                    .and_then(|()| try_target(&self.places))
                     .map_err(|cause| stopped(changed, "try the target", cause))?;
             }
             for early in fault::too_early(step, &seen.observation) {
@@ -430,6 +432,7 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
     let found_by_looking = match cause {
         Cause::Io { .. }
         | Cause::Engine { .. }
+        | Cause::StoreDamaged { .. }
         | Cause::Several(_)
         | Cause::Cancelled
         | Cause::Bug(_) => false,

@@ -186,6 +186,16 @@ pub enum Cause {
         /// What a person can do.
         next: &'static str,
     },
+    /// fjall has met something in a store's own files that no store holds.
+    #[error("the store {} is damaged: fjall failed to {what} it, since {reason}; open it with the program that wrote it, or restore it from a backup", .path.display())]
+    StoreDamaged {
+        /// The operation.
+        what: &'static str,
+        /// The store.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The plan can't be used as it is written.
     #[error("the plan can't be used: {0}; change the plan")]
     Plan(String),
@@ -279,7 +289,7 @@ pub enum Cause {
         what: &'static str,
     },
     /// A retired store is not all that was sealed, or more than that: nothing is copied from it.
-    #[error("the retired store of source '{name}' at {} is not what was sealed: {difference}; put it back as it was, or mount its volume, and run this again; or go back with abort, or with restore-kv where there is a tombstone, which give back the store as it is", .path.display())]
+    #[error("the retired store of source '{name}' at {} is not what was sealed: {difference}; put it back as it was, or mount its volume, and run this again, or go back with abort, or with restore-kv where there is a tombstone, which give back the store as it is", .path.display())]
     RetiredChanged {
         /// The source's name.
         name: String,
@@ -612,10 +622,21 @@ impl Cause {
         move |errno| io(errno.into())
     }
 
+    /// What is wrong, and what a person can do about it: the two parts of its message.
+    pub(crate) fn in_two(&self) -> (String, String) {
+        in_two(&self.to_string())
+    }
+
     /// Whether the system refused something: what is there is not known.
     pub(crate) const fn is_of_the_system(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Denied { .. })
     }
+}
+
+/// The two parts of a message of ours: every one ends in what a person can do.
+pub(crate) fn in_two(message: &str) -> (String, String) {
+    let (what, next) = message.rsplit_once("; ").unwrap_or((message, "run this again"));
+    (what.to_owned(), next.to_owned())
 }
 
 /// What somebody's own code says, as a part of a message, which is one line.
@@ -687,6 +708,12 @@ pub(crate) struct Words<'a> {
     pub(crate) sources: usize,
     /// Why something could not be read, where that is the contradiction.
     pub(crate) detail: Option<String>,
+    /// What a person can do about that, where it is known more exactly.
+    pub(crate) cure: Option<String>,
+    /// Whether the next run puts the markers back, once what stands in their places was moved away.
+    pub(crate) puts_back: bool,
+    /// The commands by which an operator goes on without the SQL database, or without its record.
+    pub(crate) lost: Option<String>,
 }
 
 impl Words<'_> {
@@ -696,6 +723,26 @@ impl Words<'_> {
             format!("{first}; or go back with `cutover abort`, which needs nothing of it")
         } else {
             format!("{first}; {other}")
+        }
+    }
+
+    /// What to do where `what` is lost, and no backup is left of it.
+    fn if_lost(&self, what: &str) -> String {
+        match &self.lost {
+            Some(commands) => format!("if {what} is lost for good, run {commands}"),
+            None => format!("if {what} is lost, restore it from a backup"),
+        }
+    }
+
+    /// What to do where the SQL database is lost and another place must do.
+    fn if_lost_elsewhere(&self) -> String {
+        match &self.lost {
+            Some(commands) => {
+                format!(
+                    "if the SQL database is lost for good, give another target, and run {commands}"
+                )
+            }
+            None => self.if_lost("the SQL database"),
         }
     }
 
@@ -733,11 +780,19 @@ impl Words<'_> {
         let (what, next) = match contradiction {
             Contradiction::DamagedMarker(_) => (
                 format!("the marker of source '{name}' at {path} is damaged{detail}"),
-                format!("put it back from a backup; nothing else is changed, and the store is at {retired}"),
+                if self.puts_back {
+                    format!("nothing is lost, since {target} is live: move the marker away (mv {path} {path}.damaged) and at once run `cutover migrate`, which writes it anew")
+                } else {
+                    format!("put it back from a backup; only if there is none, and no program uses the store or {target}, move it away, and `cutover status` says how the store at {retired} comes back")
+                },
             ),
             Contradiction::ForeignAtPath(_) => (
                 format!("what is at {path}, the path of source '{name}', is neither a store nor a marker{detail}"),
-                "if a marker stood here, put it back from a backup; otherwise move it away, or correct the path".to_owned(),
+                if self.puts_back {
+                    format!("nothing is lost, since {target} is live: move it away and at once run `cutover migrate`, which puts the marker there again")
+                } else {
+                    "if a marker stood here, put it back from a backup; otherwise move it away, or correct the path".to_owned()
+                },
             ),
             Contradiction::ForeignAtRetired(_) => (
                 format!("{retired} was not put there by this migration{detail}"),
@@ -770,6 +825,10 @@ impl Words<'_> {
                 format!("there is a folder at {retired}, and cutover needs that name for the store of source '{name}' at {path}"),
                 format!("move {retired} away"),
             ),
+            Contradiction::TwoStores(_) if self.puts_back => (
+                format!("source '{name}' has a store at {path} and another at {retired}, and {target} is live"),
+                format!("stop every program that uses {path}, move that elsewhere, and at once run `cutover migrate`, which puts the marker back; leave {retired}, the migration's own store, where it is"),
+            ),
             Contradiction::TwoStores(_) => (
                 format!("source '{name}' has a store at {path} and another at {retired}"),
                 format!("find out which is right; the migration's own is {retired}; move the other away"),
@@ -788,7 +847,11 @@ impl Words<'_> {
             ),
             Contradiction::ReturnedStore(_) => (
                 format!("a store stands at {path} beside the live SQL database {target}, so both could be written"),
-                "stop every program that uses it at once; keep the one whose writes you need and move the other away".to_owned(),
+                if self.puts_back {
+                    "stop every program that uses it at once; keep the one whose writes you need and move the other away; once the store is away, `cutover migrate` puts the marker back".to_owned()
+                } else {
+                    "stop every program that uses it at once; keep the one whose writes you need and move the other away".to_owned()
+                },
             ),
             Contradiction::OpenBesideRecord(_) => (
                 format!("source '{name}' at {path} is open although {target} says that it is sealed"),
@@ -844,11 +907,11 @@ impl Words<'_> {
             ),
             Contradiction::ClaimMissing => (
                 format!("the stores have markers, and there is no claim file beside {target}: its volume may not be mounted, or the path is wrong"),
-                self.or_go_back("mount the volume or correct the path", "if the SQL database is lost for good, add --target-lost"),
+                self.or_go_back("mount the volume or correct the path", &self.if_lost("the SQL database")),
             ),
             Contradiction::ClaimOfAnotherMigration => (
                 format!("the claim file beside {target} is of another migration than the markers"),
-                self.or_go_back("correct the path", "if the SQL database is lost for good, add --target-lost"),
+                self.or_go_back("correct the path", &self.if_lost("the SQL database")),
             ),
             Contradiction::ClaimUnreadable => (
                 format!("the claim file beside {target} can't be read{detail}"),
@@ -865,15 +928,18 @@ impl Words<'_> {
             // The detail is where the folder was moved from.
             Contradiction::TargetElsewhere if self.detail.is_some() => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}: their folder was moved or copied{detail}"),
-                "if it was copied, use the original; if it was moved and nothing is left at the old place, nothing more is lost than the SQL database: give every new path and add --target-lost".to_owned(),
+                format!(
+                    "if it was copied, use the original; if it was moved and nothing is left at the old place, nothing more is lost than the SQL database: give every new path, and {}",
+                    self.lost.as_ref().map_or_else(|| "restore that from a backup".to_owned(), |commands| format!("run {commands}"))
+                ),
             ),
             Contradiction::TargetElsewhere => (
                 format!("the markers name the SQL database {elsewhere}, and the plan says {target}"),
-                format!("use {elsewhere}; if it is lost for good, add --target-lost"),
+                format!("use {elsewhere}; {}", self.if_lost("it")),
             ),
             Contradiction::RecordGone => (
                 format!("the markers say that {target} was live, and it is there without its record (table cutover_record): somebody dropped it, or another file stands there"),
-                format!("put the record back from a backup of {target}; if another file stands there, move that away; only if you can do without the writes made in SQL, add --record-lost"),
+                format!("put the record back from a backup of {target}; if another file stands there, move that away{}", self.lost.as_ref().map_or_else(String::new, |commands| format!("; only if you can do without the writes made in SQL, run {commands}"))),
             ),
             Contradiction::RecordGoneElsewhere => (
                 format!("the markers say that {elsewhere} was live, and it is there without its record (table cutover_record), and the plan says {target}"),
@@ -881,11 +947,11 @@ impl Words<'_> {
             ),
             Contradiction::TargetUnreadable => (
                 format!("the stores have markers, and {target} can't be read as their SQL database{detail}"),
-                self.or_go_back(&format!("restore {target} from a backup, or, if it is not the right file, correct the path"), ELSEWHERE),
+                self.or_go_back(&format!("restore {target} from a backup, or, if it is not the right file, correct the path"), "only if you can do without what was written to it, stop every program that uses it, move it away, with its -wal and -journal, and `cutover status` says what can be done"),
             ),
             Contradiction::TargetUnreachable => (
                 format!("it is not known what {target} holds{detail}"),
-                self.or_go_back("mount its volume or end what keeps it busy, and run this again", ELSEWHERE),
+                self.or_go_back(self.cure.as_deref().unwrap_or("mount its volume or end what keeps it busy, and run this again"), &self.if_lost_elsewhere()),
             ),
             Contradiction::TargetMainFileGone => (
                 format!("{target} is gone while its -wal or -journal file is still there"),
@@ -895,10 +961,6 @@ impl Words<'_> {
         Contradicted { contradiction, what, next }
     }
 }
-
-/// What to do where another place must do.
-const ELSEWHERE: &str =
-    "if the SQL database is lost for good, give another target and add --target-lost";
 
 /// The refusal of an intent that the state has no edge for.
 pub(crate) fn not_from(state: State, why: &'static str, next: &'static str) -> Cause {

@@ -13,6 +13,8 @@ use crate::protocol::{
     RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
+use crate::status::{Verb, without_target};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) target: TargetLook,
     claim_detail: Option<String>,
     pub(crate) elsewhere: Vec<(PathBuf, TargetLook)>,
+    /// The first retired store that is not what was sealed, and how it differs, once somebody asked.
+    pub(crate) changed: OnceCell<Option<(Site, String)>>,
 }
 
 impl Seen {
@@ -200,7 +204,7 @@ impl Places {
             claim,
             elsewhere: elsewhere.iter().map(|(_, look)| self.target_seen(look, &[])).collect(),
         };
-        Ok(Seen { observation, looks, target, claim_detail, elsewhere })
+        Ok(Seen { observation, looks, target, claim_detail, elsewhere, changed: OnceCell::new() })
     }
 
     fn is_target(&self, path: &Path) -> bool {
@@ -246,19 +250,35 @@ impl Places {
                 run: record.run(),
                 copied: record.copied(),
                 sources: self.is_ours(record.sources.iter().map(|source| source.name.as_str())),
-                paths: self.sites.iter().zip(sources).filter(|(_, look)| look.is_empty()).all(
-                    |(site, _)| {
-                        let is_it = |source: &SourceRecorded| {
-                            source.name == site.name && Path::new(&source.path) == site.path
-                        };
-                        record.sources.iter().any(is_it)
-                    },
-                ),
+                paths: self
+                    .sites
+                    .iter()
+                    .zip(sources)
+                    .filter(|(_, look)| look.is_empty())
+                    .all(|(site, _)| names(record, site)),
             }),
             TargetLook::Unreadable(_) => TargetSeen::Unreadable,
             TargetLook::Unreachable(_) => TargetSeen::Unreachable,
             TargetLook::MainFileGone => TargetSeen::MainFileGone,
         }
+    }
+
+    /// Whether the next run puts the markers back, once what stands in their places and is none was
+    /// moved away: the target is live, and nothing else is wrong.
+    fn puts_back(&self, seen: &Seen) -> bool {
+        let mut cleared = seen.observation.clone();
+        let mut paths = true;
+        for (site, source) in self.sites.iter().zip(&mut cleared.sources) {
+            if !matches!(source.path, AtPath::Marker(_)) {
+                source.path = AtPath::Nothing;
+                paths &= source.retired != AtRetired::Nothing
+                    || seen.record().is_some_and(|record| names(record, site));
+            }
+        }
+        if let TargetSeen::Record(record) = &mut cleared.target {
+            record.paths = paths;
+        }
+        classify(&cleared) == Ok(State::Tombstoned)
     }
 
     /// Whether `names` are just the plan's sources, in any order.
@@ -340,8 +360,10 @@ impl Places {
                 _ => look.path.detail().or(look.retired.detail()).map(str::to_owned),
             }),
             Place::Target => match &seen.target {
+                TargetLook::Unreadable(Cause::NotADatabase { reason, .. }) => Some(reason.clone()),
+                // Its advice does not know of the markers.
                 TargetLook::Unreadable(cause) | TargetLook::Unreachable(cause) => {
-                    Some(cause.to_string())
+                    Some(cause.in_two().0)
                 }
                 TargetLook::None
                 | TargetLook::NoRecord
@@ -350,6 +372,23 @@ impl Places {
             },
             Place::Claim => seen.claim_detail.clone(),
             Place::Elsewhere => self.moved(seen),
+        };
+        let cure = match &seen.target {
+            // A folder that is missing can't just be created: what belongs in it is elsewhere.
+            TargetLook::Unreachable(cause) if !matches!(cause, Cause::TargetFolderMissing(_)) => {
+                Some(cause.in_two().1)
+            }
+            TargetLook::None
+            | TargetLook::NoRecord
+            | TargetLook::Record(_)
+            | TargetLook::Unreadable(_)
+            | TargetLook::Unreachable(_)
+            | TargetLook::MainFileGone => None,
+        };
+        let replaced = match contradiction {
+            // With another target than the plan's.
+            Contradiction::TargetUnreachable => Self::replaced_elsewhere(seen),
+            _ => Self::replaced(seen),
         };
         // The one with a record, where there is one, is the one that is spoken of.
         let elsewhere = seen
@@ -372,9 +411,25 @@ impl Places {
             record: seen.record().map(|record| record.stage),
             sources: self.sites.len(),
             detail,
+            cure,
+            puts_back: self.puts_back(seen),
+            lost: commands(&without_target(self, seen, contradiction, replaced)),
         };
         words.tell(contradiction)
     }
+}
+
+/// Whether `record` has this source at its path.
+fn names(record: &Record, site: &Site) -> bool {
+    let is_it =
+        |source: &SourceRecorded| source.name == site.name && Path::new(&source.path) == site.path;
+    record.sources.iter().any(is_it)
+}
+
+/// Verbs, as a message names them.
+fn commands(verbs: &[Verb]) -> Option<String> {
+    let named: Vec<String> = verbs.iter().map(|verb| format!("`cutover {}`", verb.verb)).collect();
+    (!named.is_empty()).then(|| named.join(" or "))
 }
 
 impl Seen {
@@ -531,6 +586,7 @@ mod tests {
             target,
             claim_detail: None,
             elsewhere: Vec::new(),
+            changed: OnceCell::new(),
         }
     }
 

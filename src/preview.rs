@@ -7,7 +7,7 @@ use crate::observer::{Observer, Pace, Phase};
 use crate::plan::{Keyspace, Plan};
 use crate::preflight::{Survey, survey};
 use crate::protocol::record::KeyspaceRecorded;
-use crate::protocol::{Stage, State, VersionFile};
+use crate::protocol::{Intent, Stage, State, VersionFile};
 use crate::sql::{Access, Target};
 use crate::status::{CONTRADICTION, UNKNOWN, worker};
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct Preview {
     pub plan: String,
     /// The target's path.
     pub target: String,
-    /// What remains to be done, in order.
+    /// What remains to be done, in order; nothing where it would be refused.
     pub steps: Vec<PreviewStep>,
     /// What lies in the stores' folders and is not theirs, a sentence for each source: it goes along, and
     /// is never deleted.
@@ -116,6 +116,10 @@ pub fn preview(plan: &Plan, observer: &mut dyn Observer) -> Result<Preview, Erro
             }
         }
     }
+    if !preview.refused.is_empty() {
+        // What would not come to be is not told as if it did.
+        preview.steps.clear();
+    }
     if !preview.refused.is_empty()
         && let Some((path, holder)) = worker(&places)
     {
@@ -164,10 +168,15 @@ impl Preview {
                 drop(survey.stores);
                 self.scan(places, &keyspaces, expected, observer).map_err(Error::Refused)?;
             }
-            State::Migrating { .. } => match seen.record() {
-                Some(record) => self.steps = from_the_copy(places, Some(record.copied())),
-                None => self.steps = from_the_start(places, seen),
-            },
+            State::Migrating { .. } => {
+                if let Err(cause) = places.check_intent(seen, Intent::Copy) {
+                    self.refused.push(cause.to_string());
+                }
+                match seen.record() {
+                    Some(record) => self.steps = from_the_copy(places, Some(record.copied())),
+                    None => self.steps = from_the_start(places, seen),
+                }
+            }
             State::Committed => self.steps = from_the_commit(places),
             State::Tombstoned => {
                 let settled = |look: &Look| {

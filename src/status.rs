@@ -1,6 +1,6 @@
 //! What is on disk, read without locks and without a change: for a person, or for a script.
 
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, in_two};
 use crate::from_marker::plan_from_marker;
 use crate::kv::inventory::{self, Tree};
 use crate::kv::{Look, Site, Standing, held_by};
@@ -9,7 +9,8 @@ use crate::plan::Plan;
 use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
-    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Stage, State, VersionFile, Was,
+    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Observation, Stage, State, VersionFile,
+    Was,
 };
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
@@ -88,6 +89,11 @@ pub struct SourceStatus {
     pub retired_differs: Option<String>,
     /// Whether the retired store could be compared with what was sealed.
     pub retired_compared: bool,
+    /// Why the retired store could not be compared, and what a person can do, where looking failed: it is
+    /// not known whether it differs.
+    pub retired_unread: Option<String>,
+    /// Files beside the store that a killed run left, and that the next one removes.
+    pub left_over: Vec<String>,
     /// The process that has the store open, so far as the system says.
     pub in_use_by: Option<String>,
     /// Why something could not be read.
@@ -167,22 +173,17 @@ pub struct Verb {
 ///
 /// None at present: what fits no state, or can't be looked at, is in the status itself.
 pub fn status(plan: &Plan) -> Result<Status, Error> {
-    let mut last = look(plan);
+    let (mut last, mut is_settled) = look(plan);
     for _ in 1..LOOKS_MAX {
-        if last.is_settled() {
+        if is_settled {
             return Ok(last);
         }
         std::thread::sleep(LOOKS_APART);
-        let again = look(plan);
-        let settled = again == last;
+        let (again, is_settled_now) = look(plan);
+        is_settled = is_settled_now || again == last;
         last = again;
-        if settled {
-            return Ok(last);
-        }
     }
-    if !last.is_settled()
-        && let Some(process) = &last.worked_on_by
-    {
+    if !is_settled && let Some(process) = &last.worked_on_by {
         // It moves from step to step between the parts of one look.
         last.what = Some(format!("{process} works on it, so no two looks show the same"));
         last.next = Some("wait until it ends and look again".to_owned());
@@ -191,13 +192,17 @@ pub fn status(plan: &Plan) -> Result<Status, Error> {
     Ok(last)
 }
 
-fn look(plan: &Plan) -> Status {
+/// One look, and whether it need not be repeated: it is a state, and nothing is wrong with it that another
+/// process at work may show for an instant.
+fn look(plan: &Plan) -> (Status, bool) {
     let looked = Places::new(plan, Access::LookOnly)
         .and_then(|places| places.observe().map(|seen| (places, seen)));
     let (places, seen) = match looked {
         Ok(looked) => looked,
-        Err(cause) => return blind(plan, &cause),
+        Err(cause) => return (blind(plan, &cause), false),
     };
+    let mut is_lasting = false;
+    let known = seen.migrations();
     let classified = places.classify(&seen);
     let sources = places.sites.iter().zip(&seen.looks);
     let mut status = Status {
@@ -206,7 +211,7 @@ fn look(plan: &Plan) -> Status {
         what: None,
         next: None,
         plan: plan.name().to_owned(),
-        sources: sources.map(|(site, look)| source(site, &look.path, &look.retired)).collect(),
+        sources: sources.map(|(site, look)| source(site, look, &known)).collect(),
         target: target(&places, &seen),
         live_since: seen.live_since().map(str::to_owned),
         worked_on_by: worker(&places).map(|(_, process)| process),
@@ -216,12 +221,7 @@ fn look(plan: &Plan) -> Status {
         Ok(state) => {
             status.state = state.name();
             status.can = verbs(state, &places, &seen);
-            let is_changed = |s: &SourceStatus| s.retired_differs.is_some();
-            if status.sources.iter().any(is_changed)
-                && let Some(verb) = status.can.iter_mut().find(|verb| **verb == Verb::RECLAIM)
-            {
-                *verb = Verb::RECLAIM_CHANGED;
-            }
+            status.where_stores_changed(seen.record().is_some());
             // Where what was only sealed is to be given back, the target need not be known.
             if let Err(Error::Contradiction(told)) = places.classify_with_target(&seen) {
                 (status.what, status.next) = (Some(told.what), Some(told.next));
@@ -253,7 +253,15 @@ fn look(plan: &Plan) -> Status {
                     let loss = places.loss(&seen);
                     (status.what, status.next) = (Some(loss.what), Some(loss.next));
                 }
-                State::Migrating { .. } | State::Committed => {}
+                State::Migrating { .. } => {
+                    if status.what.is_none()
+                        && let Err(cause) = places.check_intent(&seen, Intent::Copy)
+                    {
+                        status.tell(&cause.to_string());
+                        is_lasting = matches!(cause, Cause::PlanChanged { .. });
+                    }
+                }
+                State::Committed => {}
             }
         }
         Err(Error::Contradiction(told)) => {
@@ -265,14 +273,15 @@ fn look(plan: &Plan) -> Status {
             status.tell(&error.to_string());
         }
     }
-    status
+    let is_settled = status.is_settled() || is_lasting;
+    (status, is_settled)
 }
 
 /// The status of places of which some can't even be looked at.
 fn blind(plan: &Plan, cause: &Cause) -> Status {
     let sources = plan.sources().map(|(name, path)| {
         let looked = Site::new(name, path)
-            .and_then(|site| site.look(&[]).map(|look| source(&site, &look.path, &look.retired)));
+            .and_then(|site| site.look(&[]).map(|look| source(&site, &look, &[])));
         looked.unwrap_or_else(|cause| SourceStatus {
             marker: "unknown",
             detail: Some(cause.to_string()),
@@ -295,7 +304,9 @@ fn blind(plan: &Plan, cause: &Cause) -> Status {
     status
 }
 
-fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
+/// `known` are the migrations whose temporary files may be left over.
+fn source(site: &Site, look: &Look, known: &[MigrationId]) -> SourceStatus {
+    let Look { path, retired, .. } = look;
     let marker = path.marker();
     let store = match (path, retired) {
         (Standing::Directory(_), _) => Some(&site.path),
@@ -309,7 +320,13 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
     let compared = matches!(&tree, Some(Ok(_)))
         && matches!(retired, Standing::Directory(_))
         && marker.is_some_and(|m| m.stage != Stage::Reclaimed && m.store.is_some());
-    let differs = marker.and_then(|marker| retired_differs(marker, retired, tree.as_ref()));
+    let (differs, unread) =
+        match marker.map(|marker| retired_differs(marker, retired, tree.as_ref())) {
+            Some(Ok(differs)) => (differs, None),
+            Some(Err(cause)) => (None, Some(cause.to_string())),
+            None => (None, None),
+        };
+    let left_over = site.left_over(known, [path, retired]).unwrap_or_default();
     SourceStatus {
         marker: match path {
             Standing::Nothing | Standing::Directory(_) => "none",
@@ -326,6 +343,8 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
         attempt: marker.map(|marker| marker.attempt),
         retired_differs: differs,
         retired_compared: compared,
+        retired_unread: unread,
+        left_over: left_over.iter().map(|path| path.display().to_string()).collect(),
         foreign: tree.and_then(Result::ok).map(|tree| tree.foreign).unwrap_or_default(),
         in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
         detail: path.detail().or(retired.detail()).map(str::to_owned),
@@ -335,30 +354,32 @@ fn source(site: &Site, path: &Standing, retired: &Standing) -> SourceStatus {
 
 /// A store that is being unsealed, freed or read may differ for an instant, like all that is said here.
 /// `tree` is what lies in the retired store, where there is one.
-fn retired_differs(
+fn retired_differs<'a>(
     marker: &Marker,
     retired: &Standing,
-    tree: Option<&Result<Tree, Cause>>,
-) -> Option<String> {
+    tree: Option<&'a Result<Tree, Cause>>,
+) -> Result<Option<String>, &'a Cause> {
     if marker.was == Was::Nothing {
-        return None;
+        return Ok(None);
     }
     let is_freed = marker.stage == Stage::Reclaimed;
     match (retired, &marker.store) {
-        (Standing::Directory(_), Some(sealed)) => match tree? {
-            Ok(tree) if is_freed => inventory::difference_of_the_rest(tree, sealed),
-            Ok(tree) => inventory::difference_in_lengths(tree, sealed),
-            Err(cause) => Some(format!("it can't be compared: {cause}")),
-        },
-        (Standing::Directory(_), None) => None,
+        (Standing::Directory(_), Some(sealed)) => {
+            Ok(match tree.map(Result::as_ref).transpose()? {
+                Some(tree) if is_freed => inventory::difference_of_the_rest(tree, sealed),
+                Some(tree) => inventory::difference_in_lengths(tree, sealed),
+                None => None,
+            })
+        }
+        (Standing::Directory(_), None) => Ok(None),
         (
             Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
             _,
-        ) if is_freed => None,
+        ) if is_freed => Ok(None),
         (
             Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
             _,
-        ) => Some("it is gone".to_owned()),
+        ) => Ok(Some("it is gone".to_owned())),
     }
 }
 
@@ -399,7 +420,7 @@ fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
         State::Fresh => vec![(begin, Verb::PLAN), (begin, Verb::MIGRATE), (begin, Verb::PREPARE)],
         State::Migrating { rerun } => {
             let mut asked = if seen.record().is_some_and(Record::copied) {
-                vec![(Intent::Copy, Verb::FINALIZE)]
+                vec![(Intent::Copy, Verb::RESUME_COPIED), (Intent::Copy, Verb::FINALIZE)]
             } else {
                 vec![(Intent::Copy, Verb::RESUME), (Intent::Prepare, Verb::PREPARE)]
             };
@@ -432,14 +453,25 @@ fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<V
         // These work on the list of sources that the marker has.
         let marked = places.sites.get(source).map(|site| plan_from_marker(&site.path));
         let Some(Ok(marked)) = marked else { return Vec::new() };
-        let mut can = look(&marked).can;
+        let mut can = look(&marked).0.can;
         can.retain(|verb| verb.verb.starts_with("abort") || verb.verb.starts_with("restore-kv"));
         return can;
     }
     if places.allows_discard(seen) {
         return vec![Verb::DISCARD];
     }
-    let Some((state, allows)) = places.replaced(seen) else { return Vec::new() };
+    without_target(places, seen, contradiction, Places::replaced(seen))
+}
+
+/// The verbs by which an operator goes on without the target that the markers name, or without its
+/// record; `replaced` is what would be seen once that was given up.
+pub(crate) fn without_target(
+    places: &Places,
+    seen: &Seen,
+    contradiction: Contradiction,
+    replaced: Option<(State, Observation)>,
+) -> Vec<Verb> {
+    let Some((state, observation)) = replaced else { return Vec::new() };
     let asked: &[(Intent, Verb)] = match state {
         State::Migrating { .. } => &[(Intent::Abort, Verb::ABORT_LOST)],
         State::RerunAllowed if contradiction == Contradiction::RecordGone => &[
@@ -451,19 +483,35 @@ fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<V
         }
         State::Fresh | State::Committed | State::Tombstoned => &[],
     };
-    asked.iter().filter(|(intent, _)| allows(*intent)).map(|(_, verb)| *verb).collect()
+    let allowed = asked.iter().filter(|(intent, _)| places.allows_at(&observation, seen, *intent));
+    allowed.map(|(_, verb)| *verb).collect()
 }
 
 impl Status {
+    /// Puts what needs one more word in the place of what throws away what a retired store may have lost.
+    fn where_stores_changed(&mut self, has_copy: bool) {
+        let is_unread = self.sources.iter().any(|source| source.retired_unread.is_some());
+        let is_changed = self.sources.iter().any(|source| source.retired_differs.is_some());
+        if is_unread {
+            self.can.retain(|verb| *verb != Verb::RECLAIM);
+        }
+        for verb in &mut self.can {
+            if *verb == Verb::RECLAIM && is_changed {
+                *verb = Verb::RECLAIM_CHANGED;
+            } else if verb.verb == "abort" && has_copy && (is_changed || is_unread) {
+                *verb = Verb::ABORT_CHANGED;
+            }
+        }
+    }
+
     /// Whether it need not be looked at again: it is a state, and nothing is wrong with it.
     fn is_settled(&self) -> bool {
         self.state != CONTRADICTION && self.state != UNKNOWN && self.what.is_none()
     }
 
-    /// Every message of ours ends in what a person can do.
     fn tell(&mut self, message: &str) {
-        let (what, next) = message.rsplit_once("; ").unwrap_or((message, "run this again"));
-        (self.what, self.next) = (Some(what.to_owned()), Some(next.to_owned()));
+        let (what, next) = in_two(message);
+        (self.what, self.next) = (Some(what), Some(next));
     }
 }
 
@@ -482,6 +530,8 @@ impl SourceStatus {
             foreign: Vec::new(),
             retired_differs: None,
             retired_compared: false,
+            retired_unread: None,
+            left_over: Vec::new(),
             in_use_by: None,
             detail: None,
         }
@@ -540,6 +590,8 @@ impl Verb {
     const PLAN: Self = Self { verb: "plan", does: "say what a migration would do" };
     const MIGRATE: Self = Self { verb: "migrate", does: "move the stores into SQL" };
     const RESUME: Self = Self { verb: "migrate", does: "go on from where it stopped" };
+    const RESUME_COPIED: Self =
+        Self { verb: "migrate", does: "go on from where it stopped: all is copied" };
     const PREPARE: Self =
         Self { verb: "prepare", does: "copy, and stop before the commit point to look" };
     const FINALIZE: Self =
@@ -552,6 +604,10 @@ impl Verb {
     const ABORT_COMMITTED: Self = Self {
         verb: "abort",
         does: "throw the verified copy away; the stores go back unless a tombstone stands",
+    };
+    const ABORT_CHANGED: Self = Self {
+        verb: "abort --even-if-changed",
+        does: "throw the copy away, though a retired store may have lost what is in it",
     };
     const VERIFY: Self = Self { verb: "verify", does: "compare both sides with what was copied" };
     const PUT_BACK: Self = Self { verb: "migrate", does: "put back the marker that is gone" };

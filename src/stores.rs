@@ -252,7 +252,7 @@ impl Driver {
                 Some((Some(store), _)) => {
                     match digest_source(store, keyspace, (done, &pace), observer) {
                         Err(Cause::Cancelled) => return Err(Cause::Cancelled),
-                        Err(cause) => Compared::Unread { reason: cause.to_string() },
+                        Err(cause) => failed(&cause),
                         Ok(compared) => compared,
                     }
                 }
@@ -291,11 +291,7 @@ impl Driver {
                 (None, Compared::Unread { reason })
             }
             Ok(None) => (None, Compared::Missing),
-            Err(Cause::RetiredChanged { difference, .. }) => {
-                let how = format!("it is not what was sealed: {difference}");
-                (None, Compared::Differs { how })
-            }
-            Err(cause) => (None, Compared::Unread { reason: cause.to_string() }),
+            Err(cause) => (None, failed(&cause)),
         }
     }
 
@@ -466,6 +462,20 @@ impl Places {
             .flat_map(|(site, keyspaces)| keyspaces.iter().map(|k| (site.name.as_str(), k)))
     }
 }
+/// What a retired store is that could not be opened, or not be read to its end. Only what was found by
+/// looking is a difference.
+fn failed(cause: &Cause) -> Compared {
+    match cause {
+        Cause::RetiredChanged { difference, .. } => {
+            Compared::Differs { how: format!("it is not what was sealed: {difference}") }
+        }
+        Cause::StoreDamaged { reason, .. } => {
+            Compared::Differs { how: format!("it is damaged: {reason}") }
+        }
+        other => Compared::Unread { reason: other.to_string() },
+    }
+}
+
 /// A keyspace, and tables that suit the sizes of its pairs.
 fn draft(
     source: &str,

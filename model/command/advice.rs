@@ -6,7 +6,7 @@ use crate::daemon::sqlite;
 use std::fs;
 
 /// Every verb that changes something, or needs a state.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 14] = [
     "plan",
     "migrate",
     "prepare",
@@ -16,6 +16,8 @@ const VERBS: [&str; 12] = [
     "rerun",
     "restore-kv",
     "reclaim",
+    "abort --even-if-changed",
+    "reclaim --even-if-changed",
     "abort --target-lost",
     "rerun --target-lost",
     "restore-kv --target-lost",
@@ -23,7 +25,7 @@ const VERBS: [&str; 12] = [
 
 /// Runs every verb on a copy of its own of what `daemon` has: one that `status` offers works, and one
 /// that it does not offer refuses, or has nothing to do.
-fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
+pub(super) fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
     let status = daemon.run("status", &[&["--json"], more].concat());
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("one object");
     let can: Vec<&str> = status["can"]
@@ -57,13 +59,15 @@ fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str]) {
             // It changes nothing, and tells of every state what comes next.
             // What goes on where nothing is left to choose may be said by one of its names.
             let same = [
-                ("finalize", "migrate"),
                 ("finalize", "prepare"),
                 ("migrate", "finalize"),
                 ("verify", "migrate"),
                 ("verify", "finalize"),
                 ("verify", "reclaim"),
+                ("verify", "reclaim --even-if-changed"),
                 ("abort", "abort --target-lost"),
+                ("abort", "abort --even-if-changed"),
+                ("reclaim", "reclaim --even-if-changed"),
                 ("rerun", "rerun --target-lost"),
                 ("restore-kv", "restore-kv --target-lost"),
             ];
@@ -128,6 +132,27 @@ fn status_offers_no_copy_that_only_the_program_itself_can_make() {
     // And no error sends anybody there.
     let said = text(&daemon.ends("migrate", &["--yes"], 5).stderr);
     assert!(!said.contains("cutover rerun") && said.contains("`cutover restore-kv`"), "{said}");
+}
+
+/// It had neither what nor next, and `plan` listed steps that would be refused.
+#[test]
+fn a_plan_that_is_not_the_unfinished_copy_s_is_told_by_status_and_by_plan() {
+    let daemon = Daemon::opened_once();
+    let named = &prepared_into_tables_of_its_own(&daemon);
+    let status = text(&daemon.ends("status", &[], 3).stdout);
+    for words in
+        ["plan 'small': Migrating", "what:  the plan is not the one", "next:  use the plan"]
+    {
+        assert!(status.contains(words), "no '{words}': {status}");
+    }
+    // How far it is, is told all the same.
+    assert!(status.contains("copying, attempt 2, 4 of 4 keyspaces"), "{status}");
+    let plan = daemon.ends("plan", &["--json"], 3);
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).expect("one object");
+    assert!(plan["refused"][0].as_str().is_some_and(|why| why.contains("not the one")), "{plan}");
+    assert_eq!(plan["steps"], serde_json::json!([]));
+    assert_eq!(code(&cutover(&["status", "--plan", named])), 0);
+    assert_eq!(code(&cutover(&["plan", "--plan", named])), 0);
 }
 
 /// It said Fresh, and that a migration can begin, and ended with 0.
@@ -268,11 +293,16 @@ fn a_marker_that_was_deleted_beside_a_live_database_is_told_and_migrate_puts_it_
 }
 
 /// Runs the command that a piece of advice has in brackets.
-fn follow(advice: &str, before: &str) {
+pub(super) fn follow(advice: &str, before: &str) {
+    let done = followed(advice, before);
+    assert!(done.status.success(), "{advice}: {}", text(&done.stderr));
+}
+
+/// How that command ends.
+fn followed(advice: &str, before: &str) -> std::process::Output {
     let command = advice.split(before).nth(1).and_then(|rest| rest.split(')').next());
     let command = command.unwrap_or_else(|| panic!("no '{before}': {advice}"));
-    let done = std::process::Command::new("sh").args(["-c", command]).output().expect("sh");
-    assert!(done.status.success(), "{command}: {}", text(&done.stderr));
+    std::process::Command::new("sh").args(["-c", command]).output().expect("sh")
 }
 
 /// It told of one store alone, and what one did so led to the next contradiction, and back.
@@ -318,10 +348,8 @@ fn a_retired_store_is_never_moved_into_what_stands_at_its_name() {
     let next = status["next"].as_str().expect("what next").to_owned();
     let standing = daemon.path("accounts.retired");
     fs::create_dir_all(standing.join("other")).expect("a folder");
-    let command = next.split("move it back (").nth(1).and_then(|rest| rest.split(')').next());
-    let command = command.expect("a command");
-    let done = std::process::Command::new("sh").args(["-c", command]).output().expect("sh");
-    assert!(!done.status.success() && !standing.join("accounts").exists(), "{command}");
+    let done = followed(&next, "move it back (");
+    assert!(!done.status.success() && !standing.join("accounts").exists(), "{next}");
     fs::rename(&standing, daemon.path("moved")).expect("moves");
     follow(&next, "move it back (");
     daemon.ends("migrate", &["--yes"], 0);

@@ -206,9 +206,13 @@ fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_
         fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
         daemon.ends("status", &[], 4);
         let told = daemon.ends(verb, &["--yes"], 4);
-        assert!(text(&told.stderr).contains("--target-lost"));
-        daemon.ends(verb, &["--target-lost"], 5);
-        daemon.ends(verb, &["--target-lost", "--yes"], 0);
+        let said = text(&told.stderr);
+        let lost = "run `cutover rerun --target-lost` or `cutover restore-kv --target-lost`";
+        assert!(said.contains(lost), "{said}");
+        let asked = daemon.ends(verb, &["--target-lost"], 5);
+        assert!(text(&asked.stdout).contains("You say that it is lost"));
+        let done = text(&daemon.ends(verb, &["--target-lost", "--yes"], 0).stdout);
+        assert!(done.contains("since it went live, at 2"), "{done}");
         if in_sql { daemon.is_whole_in_sql() } else { daemon.is_whole_in_kv() }
     }
     // Until a marker is raised, nothing has begun that could be lost.
@@ -221,7 +225,8 @@ fn a_target_that_is_lost_with_its_claim_is_replaced_only_when_the_operator_says_
         daemon.status()["sources"].as_array().expect("sources").iter().all(is_raised)
     });
     fs::remove_file(daemon.path("target.sqlite.cutover")).expect("removes");
-    daemon.ends("abort", &["--yes"], 4);
+    let said = text(&daemon.ends("abort", &["--yes"], 4).stderr);
+    assert!(said.contains("lost for good, run `cutover abort --target-lost`"), "{said}");
     daemon.ends("abort", &["--target-lost", "--yes"], 0);
     daemon.is_whole_in_kv();
 }
@@ -242,7 +247,8 @@ fn i1_a_live_database_whose_record_was_dropped_is_given_up_only_when_the_operato
             assert!(text(&status.stdout).contains(offered), "{}", text(&status.stdout));
         }
         let told = daemon.ends(verb, &["--yes"], 4);
-        assert!(text(&told.stderr).contains("--record-lost"));
+        let lost = "run `cutover rerun --record-lost` or `cutover restore-kv --record-lost`";
+        assert!(text(&told.stderr).contains(lost), "{}", text(&told.stderr));
         daemon.ends(verb, &["--target-lost", "--yes"], 4);
         let told = daemon.ends(verb, &["--record-lost"], 5);
         for word in ["Every write", "rename or drop the tables"] {
@@ -254,7 +260,9 @@ fn i1_a_live_database_whose_record_was_dropped_is_given_up_only_when_the_operato
             sql(&format!("DROP TABLE {source}_first; DROP TABLE {source}_second"));
         }
         sql("CREATE TABLE others (x)");
-        daemon.ends(verb, &["--record-lost", "--yes"], 0);
+        // The markers do not say it any more, once the record is given up.
+        let done = text(&daemon.ends(verb, &["--record-lost", "--yes"], 0).stdout);
+        assert!(done.contains("since it went live, at 2"), "{done}");
         if in_sql { daemon.is_whole_in_sql() } else { daemon.is_whole_in_kv() }
     }
 }

@@ -29,13 +29,19 @@ fn a_damaged_marker_is_refused_at_every_stage() {
         (|marker| [marker, b"\n"].concat(), "it does not end in a checksum line"),
         (newer_format, "its format is number 2, and this version of cutover reads number 1"),
     ];
-    for daemon in [Daemon::sealed(), Daemon::copying(), Daemon::committed(), Daemon::live()] {
+    for (daemon, is_live) in [
+        (Daemon::sealed(), false),
+        (Daemon::copying(), false),
+        (Daemon::committed(), false),
+        (Daemon::live(), true),
+    ] {
         for (source, name) in SOURCES.iter().enumerate() {
             let marker = fs::read(daemon.at(name)).expect("reads");
             for (damage, words) in damages {
                 fs::write(daemon.at(name), damage(&marker)).expect("writes");
                 let what = format!("the marker of source '{name}' at");
-                let words = [what.as_str(), "is damaged", words, "put it back from a backup"];
+                let next = if is_live { "`cutover migrate`" } else { "put it back from a backup" };
+                let words = [what.as_str(), "is damaged", words, next];
                 let contradiction = Contradiction::DamagedMarker(source);
                 contradicted(daemon.path(), &daemon.plan(), contradiction, &words);
             }
@@ -47,17 +53,17 @@ fn a_damaged_marker_is_refused_at_every_stage() {
 
 #[test]
 fn something_foreign_at_a_source_s_path_is_refused() {
-    for daemon in [Daemon::sealed(), Daemon::live()] {
+    for (daemon, next) in [
+        (Daemon::sealed(), "if a marker stood here, put it back from a backup"),
+        (Daemon::live(), "move it away and at once run `cutover migrate`"),
+    ] {
         for text in ["", "dear reader"] {
             fs::write(daemon.at("sessions"), text).expect("writes");
             contradicted(
                 daemon.path(),
                 &daemon.plan(),
                 Contradiction::ForeignAtPath(1),
-                &[
-                    "the path of source 'sessions'",
-                    "if a marker stood here, put it back from a backup",
-                ],
+                &["the path of source 'sessions'", next],
             );
         }
     }

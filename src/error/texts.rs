@@ -91,6 +91,11 @@ samples! { causes, Cause,
             "/data/sessions belongs to user 1000 (anna)".into(),
         ],
     }],
+    Cause::StoreDamaged { .. } => [Cause::StoreDamaged {
+        what: "read",
+        path: path("accounts.retired"),
+        reason: "the checksum of a block is wrong".into(),
+    }],
     Cause::Engine { .. } => [Cause::Engine {
         engine: "SQLite",
         what: "write into",
@@ -324,8 +329,19 @@ fn tell(begun: bool, contradiction: Contradiction) -> Contradicted {
         record: None,
         sources: 2,
         detail,
+        cure: None,
+        puts_back: false,
+        lost: Some(lost(contradiction).to_owned()),
     };
     words.tell(contradiction)
+}
+
+fn lost(contradiction: Contradiction) -> &'static str {
+    if contradiction == Contradiction::RecordGone {
+        "`cutover rerun --record-lost` or `cutover restore-kv --record-lost`"
+    } else {
+        "`cutover rerun --target-lost` or `cutover restore-kv --target-lost`"
+    }
 }
 
 /// Those that are told in other words in some situations.
@@ -340,6 +356,9 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
         record,
         sources,
         detail: detail.map(str::to_owned),
+        cure: None,
+        puts_back: false,
+        lost: Some("`cutover abort --target-lost`".to_owned()),
     };
     let detail = "the marker at /data/accounts was written at /old/accounts";
     let mut told = vec![
@@ -358,6 +377,30 @@ fn told_elsewise() -> Vec<(&'static str, Contradicted)> {
             words(false, Some(RecordStage::Live), 2, None).tell(Contradiction::MarkerGone(0)),
         ),
     ];
+    for contradiction in [
+        Contradiction::DamagedMarker(0),
+        Contradiction::ForeignAtPath(0),
+        Contradiction::TwoStores(0),
+        Contradiction::ReturnedStore(0),
+    ] {
+        let live = Words { puts_back: true, ..words(false, Some(RecordStage::Live), 2, None) };
+        told.push(("the SQL database is live", live.tell(contradiction)));
+    }
+    for contradiction in [
+        Contradiction::ClaimMissing,
+        Contradiction::TargetElsewhere,
+        Contradiction::TargetUnreachable,
+        Contradiction::RecordGone,
+    ] {
+        let lost = Words { lost: None, ..words(false, None, 2, None) };
+        told.push(("nothing goes on without it", lost.tell(contradiction)));
+    }
+    let cure = Some("end the program that has it open and run this again".to_owned());
+    told.push((
+        "what is in the way is known",
+        Words { cure, ..words(false, None, 2, Some("database is locked")) }
+            .tell(Contradiction::TargetUnreachable),
+    ));
     for contradiction in [
         Contradiction::ClaimMissing,
         Contradiction::ClaimUnreadable,

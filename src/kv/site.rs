@@ -123,7 +123,7 @@ impl Site {
 
     /// What sealing, unsealing and trying the exchange may leave beside the source. Somebody else's
     /// file or folder may have such a name: ours are regular files, and those of the exchange empty.
-    pub(super) fn left_over(
+    pub(crate) fn left_over(
         &self,
         known: &[MigrationId],
         standing: [&Standing; 2],

@@ -236,6 +236,7 @@ fn guarded<T>(
         message,
         next,
     };
+    let damaged = |reason| Cause::StoreDamaged { what, path: path.to_owned(), reason };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(fjall::Error::Locked)) => Err(failed(LOCKED.to_owned(), "")),
@@ -245,14 +246,21 @@ fn guarded<T>(
         {
             Err(denied)
         }
-        Ok(Err(error)) => Err(failed(
-            error.to_string(),
-            advice::within(&error, path).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
-        )),
-        Err(_) => Err(failed(
-            "it panicked".to_owned(),
-            "the store's files are not as fjall expects them; open it with the program that wrote it, or restore it from a backup",
-        )),
+        Ok(Err(error)) => Err(match (advice::damage(&error), advice::io_within(&error)) {
+            (Some(reason), _) => {
+                tracing::warn!(path = %path.display(), %error, "a damaged store");
+                damaged(reason)
+            }
+            (None, Some(io)) => failed(
+                io.to_string(),
+                advice::within(&error, path).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
+            ),
+            (None, None) => failed(
+                advice::told(&error),
+                "open it with the program that wrote it, and run this again",
+            ),
+        }),
+        Err(_) => Err(damaged("its files are not as it expects them".to_owned())),
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Say what is on disk and what can be done; changes nothing, and works while stores are in use
     #[command(after_help = HELP)]
     Status(Look),
-    /// Say what a migration would do, and every reason to refuse it
+    /// Say what a migration would do, and why it would be refused, as far as looking shows
     #[command(after_help = HELP)]
     Plan(LookFurther),
     /// Move the stores into SQL, or finish what an earlier run began

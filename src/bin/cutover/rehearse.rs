@@ -26,6 +26,7 @@ pub(crate) fn run(plan: &Plan, json: bool) -> Result<(), Stop> {
             Err(error @ Error::Refused(Cause::Cancelled)) => return Err(error.into()),
             Err(error) => {
                 preview.refused.push(error.to_string());
+                preview.steps.clear();
                 ended = Err(Stop::silent(Stop::from(error).code));
             }
         }

@@ -74,7 +74,7 @@ pub(crate) fn status(plan: &Plan, json: bool) -> Result<(), Stop> {
         Some(_) if status.state == CONTRADICTION_STATE => Err(Stop::silent(CONTRADICTION)),
         // It is a state, and all that it says is how to go on from there.
         Some(_) if ["Tombstoned", "RerunAllowed"].contains(&status.state) => Ok(()),
-        // A migration would be refused, and nothing has begun.
+        // A migration would be refused.
         Some(_) => Err(Stop::silent(REFUSED)),
     }
 }
@@ -229,6 +229,12 @@ fn standing(source: &SourceStatus) -> String {
             let place = source.retired.as_ref().unwrap_or(&retired);
             format!("the retired store at {place} is not what was sealed: {differs}")
         }),
+        source.retired_unread.as_ref().map(|reason| {
+            format!("the retired store could not be compared with what was sealed: {reason}")
+        }),
+        (!source.left_over.is_empty()).then(|| {
+            format!("left by a killed run, and removed by the next: {}", shown(&source.left_over))
+        }),
         (!source.foreign.is_empty())
             .then(|| format!("not the store's own: {}", shown(&source.foreign))),
         source.in_use_by.as_ref().map(|process| format!("in use by {process}")),
@@ -266,47 +272,52 @@ pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What differs from what was sealed, which is returned too.
-pub(crate) fn differing(status: &Status) -> Vec<String> {
-    let mut changed = Vec::new();
-    for source in &status.sources {
-        if let Some(differs) = &source.retired_differs {
-            say(&format!(
-                "note: the retired store of source '{}' is not what was sealed: {differs}",
-                source.name
-            ));
-            changed.push(format!("'{}': {differs}", source.name));
-        }
-    }
-    changed
+/// The retired stores that are not known to be as they were sealed, each with how it stands.
+#[derive(Default)]
+pub(crate) struct Unlike {
+    pub(crate) changed: Vec<String>,
+    /// Those that could not be looked at.
+    pub(crate) unread: Vec<String>,
 }
 
-/// Which retired stores there are to be freed, and how each stands beside what was sealed: those that
-/// differ are returned.
-pub(crate) fn retired(plan: &Plan) -> Result<Vec<String>, Stop> {
-    let mut changed = Vec::new();
-    for source in &cutover::status(plan)?.sources {
+impl Unlike {
+    pub(crate) const fn is_none(&self) -> bool {
+        self.changed.is_empty() && self.unread.is_empty()
+    }
+}
+
+/// Says how each retired store stands beside what was sealed: `all` of them, or those alone that are not
+/// known to be as they were.
+pub(crate) fn retired(status: &Status, all: bool) -> Unlike {
+    let mut unlike = Unlike::default();
+    for source in &status.sources {
         let retired = match (&source.retired, &source.retired_differs) {
             (Some(retired), _) => retired.clone(),
             (None, Some(_)) => format!("{}.retired", source.path),
             (None, None) => continue,
         };
-        let stands = match &source.retired_differs {
-            Some(differs) => {
-                changed.push(format!("'{}' at {retired}: {differs}", source.name));
+        let named = |how: &str| format!("'{}' at {retired}: {how}", source.name);
+        let stands = match (&source.retired_differs, &source.retired_unread) {
+            (Some(differs), _) => {
+                unlike.changed.push(named(differs));
                 format!("NOT as it was sealed: {differs}")
             }
-            None if source.retired_compared => {
+            (None, Some(reason)) => {
+                unlike.unread.push(named(reason));
+                format!("NOT COMPARED with what was sealed: {reason}")
+            }
+            (None, None) if !all => continue,
+            (None, None) if source.retired_compared => {
                 "as it was sealed, by its files' names and lengths".to_owned()
             }
-            None if source.marker == "reclaimed" => {
+            (None, None) if source.marker == "reclaimed" => {
                 "marked to be freed, and what is left of it is as it was sealed".to_owned()
             }
-            None => "nothing says what was sealed, so it is not compared".to_owned(),
+            (None, None) => "nothing says what was sealed, so it is not compared".to_owned(),
         };
         say(&format!("  source '{}' at {retired}: {stands}", source.name));
     }
-    Ok(changed)
+    unlike
 }
 
 /// What a reclaim did to each source.
@@ -333,6 +344,10 @@ pub(crate) fn freed(freed: &[Freed]) {
 fn of_target(status: &Status) -> String {
     let target = &status.target;
     match (target.record, target.attempt) {
+        ("none", _) if status.state == "Fresh" && target.claim.is_some() => {
+            "no record of this plan; its claim file is left by a killed run, and the next removes it"
+                .to_owned()
+        }
         ("none", _) => "no record of this plan".to_owned(),
         (record, None) => record.to_owned(),
         (record, Some(attempt)) => format!(
@@ -416,9 +431,6 @@ pub(crate) fn tell_preview(preview: &Preview) {
     if let (Some(needed), Some(available)) = (preview.needed_bytes, preview.available_bytes) {
         say(&format!("  disk: about {} needed, {} free", size(needed), size(available)));
     }
-    if !preview.refused.is_empty() {
-        return;
-    }
     for (number, step) in (1..).zip(&preview.steps) {
         let mark = if step.irreversible {
             "  <-- the commit point: nothing goes back automatically after it"
@@ -427,7 +439,7 @@ pub(crate) fn tell_preview(preview: &Preview) {
         };
         say(&format!("  {number}. {}{mark}", step.text));
     }
-    if preview.steps.is_empty() {
+    if preview.steps.is_empty() && preview.refused.is_empty() {
         say("  nothing remains to be done");
     }
 }

@@ -154,7 +154,18 @@ pub(crate) fn abort(plan: &Plan, said: Said, even_if_changed: bool) -> Result<()
             ),
             said.yes,
         )?;
-        let found = discard_record(plan, ticket::DiscardRecord::losing_the_unfinished_copy())?;
+        let discarded = discard_record(plan, ticket::DiscardRecord::losing_the_unfinished_copy());
+        let found = match discarded {
+            Err(error) if status(plan)?.target.record == "none" => {
+                let message = format!(
+                    "what the unfinished migration had put into {} is gone now, and what is left fits \
+                     no state: {error}",
+                    plan.target().display()
+                );
+                return Err(Stop { message: Some(message), ..error.into() });
+            }
+            found => found?,
+        };
         say(&format!("done: it is gone; the state is {} now", name_of(&found)));
         return Ok(());
     }
@@ -203,23 +214,30 @@ pub(crate) fn abort(plan: &Plan, said: Said, even_if_changed: bool) -> Result<()
 /// copy alone. Says how the stores are given back.
 fn keeps_all(plan: &Plan, even_if_changed: bool) -> Result<&'static str, Stop> {
     let status = status(plan)?;
-    let changed = report::differing(&status);
-    if changed.is_empty() {
+    let unlike = report::retired(&status, false);
+    if unlike.is_none() {
         return Ok("was sealed");
     }
     let has_copy = ["copying", "committed"].contains(&status.target.record);
-    if has_copy && !even_if_changed {
-        return Err(Stop::new(
-            NEEDS_APPROVAL,
-            format!(
-                "nothing was changed: the copy may hold data that a retired store has lost (source {}); \
-                 put the store back as it was sealed, or go on to SQL, or, if the copy may go all the \
-                 same, give --even-if-changed",
-                changed.join("; source ")
-            ),
-        ));
+    if !has_copy || even_if_changed {
+        return Ok("is now");
     }
-    Ok("is now")
+    if unlike.changed.is_empty() {
+        return Err(Stop::refused(format!(
+            "nothing was changed: it is not known whether the copy alone holds data of source {}; or, if \
+             the copy may go although that is not known, give --even-if-changed",
+            unlike.unread.join("; source ")
+        )));
+    }
+    Err(Stop::new(
+        NEEDS_APPROVAL,
+        format!(
+            "nothing was changed: the copy may hold data that a retired store has lost (source {}); \
+             put the store back as it was sealed, or go on to SQL, or, if the copy may go all the \
+             same, give --even-if-changed",
+            unlike.changed.join("; source ")
+        ),
+    ))
 }
 
 const fn name_of(found: &Found) -> &'static str {
@@ -247,9 +265,13 @@ fn aborted(aborted: &Aborted) {
 
 /// Copies the retired stores once more.
 pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
-    let (found, replaced) = match open(plan) {
-        Err(error) => (without_target(plan, "rerun", error, said)?, true),
-        Ok(found) => (found, false),
+    let (found, replaced, since) = match open(plan) {
+        Err(error) => {
+            // Once the target is given up, nothing says this any more.
+            let since = status(plan)?.live_since;
+            (without_target(plan, "rerun", error, said)?, true, since)
+        }
+        Ok(found) => (found, false, None),
     };
     // The markers name another target already.
     let stopped = |error: Error| if replaced { error.part_way() } else { error };
@@ -260,7 +282,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
                 &format!(
                     "this copies the retired stores once more. {}, and an older copy of it is refused \
                      from now on",
-                    writes_lost(&handle)?
+                    writes_lost(&handle, since)?
                 ),
                 said.yes,
             )?;
@@ -282,8 +304,9 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
     }
 }
 
-fn writes_lost(handle: &Handle<RerunAllowed>) -> Result<String, Error> {
-    Ok(match handle.loss()?.since {
+/// `since` is when the database went live, where that was known before it was given up.
+fn writes_lost(handle: &Handle<RerunAllowed>, since: Option<String>) -> Result<String, Error> {
+    Ok(match handle.loss()?.since.or(since) {
         Some(since) => format!(
             "Every write that was made in the SQL database since it went live, at {since}, is lost"
         ),
@@ -297,14 +320,16 @@ fn writes_lost(handle: &Handle<RerunAllowed>) -> Result<String, Error> {
 
 /// Gives the KV stores back from behind their tombstones.
 pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
+    // Once the target is given up, nothing says any more since when it was live.
+    let before = status(plan)?;
     match open_anyhow(plan, "restore-kv", said)? {
         Found::RerunAllowed(handle) => {
-            let as_sealed =
-                if report::differing(&status(plan)?).is_empty() { "was sealed" } else { "is now" };
+            let unlike = report::retired(&before, false);
+            let as_sealed = if unlike.is_none() { "was sealed" } else { "is now" };
             approve(
                 &format!(
                     "this gives every store back as it {as_sealed}. {}",
-                    writes_lost(&handle)?
+                    writes_lost(&handle, before.live_since)?
                 ),
                 said.yes,
             )?;
@@ -334,17 +359,23 @@ pub(crate) fn reclaim(plan: &Plan, yes: bool, even_if_changed: bool) -> Result<(
         Found::Tombstoned(handle) => {
             report::foreign(plan)?;
             say("this deletes the last bytes of the old stores:");
-            let changed = report::retired(plan)?;
-            if !changed.is_empty() && !even_if_changed {
+            let unlike = report::retired(&status(plan)?, true);
+            if !unlike.changed.is_empty() && !even_if_changed {
                 return Err(Stop::new(
                     NEEDS_APPROVAL,
                     format!(
                         "nothing was deleted: what is not as it was sealed may hold data that is nowhere \
                          else (source {}); run verify and find out what changed it, or, if it may go all \
                          the same, give --even-if-changed",
-                        changed.join("; source ")
+                        unlike.changed.join("; source ")
                     ),
                 ));
+            }
+            if !unlike.unread.is_empty() && !even_if_changed {
+                return Err(Stop::refused(format!(
+                    "nothing was deleted: it is not known whether this is as it was sealed: source {}",
+                    unlike.unread.join("; source ")
+                )));
             }
             approve(
                 "No rerun and no way back to the KV stores is possible after it; the markers stay. The \
