@@ -20,6 +20,7 @@ mod crash;
 mod daemon;
 mod data;
 mod guide;
+mod house;
 mod ids;
 mod litd;
 mod owners;

@@ -4,11 +4,14 @@
 //! given an owner, synced, renamed or removed through a symbolic link: every operation opens the
 //! folder component by component, follows none, and works on the last name by the folder's descriptor.
 
+pub(crate) mod held;
+pub(crate) mod lock;
+pub(crate) mod owner;
 pub(crate) mod walk;
 
 use crate::error::Cause;
 use crate::fault;
-use crate::owner::Owner;
+use owner::Owner;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) mod advice;
+pub(crate) mod denied;
 #[cfg(test)]
 mod texts;
 
@@ -605,7 +606,7 @@ impl Cause {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
-            let denied = || crate::owner::denied(what, &path);
+            let denied = || denied::denied(what, &path);
             let is_denied = source.kind() == io::ErrorKind::PermissionDenied;
             is_denied.then(denied).flatten().unwrap_or_else(|| {
                 let next = advice::of_system(&source, &path);

@@ -48,17 +48,13 @@ pub(crate) use armed::{busy_timeout, limit_length, mistaken, point, taking, too_
 #[cfg(feature = "__faults")]
 pub use armed::{
     BUSY_ENVIRONMENT, ENVIRONMENT, Fault, LENGTH_ENVIRONMENT, MISTAKE_ENVIRONMENT,
-    TRACE_ENVIRONMENT, Taken, arm, arm_act, arm_at_step, arm_from_environment, instants, observe,
-    passed, taken,
+    TRACE_ENVIRONMENT, Taken, arm, arm_act, arm_at_step, arm_from_environment, instants, passed,
+    taken,
 };
 
 #[cfg(feature = "__faults")]
 mod armed {
-    use crate::error::Error;
-    use crate::look::Places;
-    use crate::plan::Plan;
     use crate::protocol::{AtPath, Intent, Observation, Session, Stage, Step};
-    use crate::sql::Access;
     use std::cell::RefCell;
     use std::fs::File;
     use std::io::{self, Write};
@@ -203,16 +199,6 @@ mod armed {
     #[must_use]
     pub fn taken() -> Vec<Taken> {
         ARMED.with_borrow(|armed| armed.taken.clone())
-    }
-
-    /// What the next start sees at the plan's places, under its locks.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](crate::open), but for contradictions.
-    pub fn observe(plan: &Plan) -> Result<Observation, Error> {
-        let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
-        Ok(places.observe().map_err(Error::Refused)?.observation)
     }
 
     pub(crate) fn taking(seen: &Observation, intent: Intent, session: &Session, step: Step) {

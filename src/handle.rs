@@ -1,18 +1,16 @@
 //! The typed states: one handle for each, and a method for each legal move, which consumes it.
 
-use crate::driver::{Driver, stopped};
+use crate::drive::{Driver, Freed, Skipped, stopped};
 use crate::error::{Cause, Error, Failed};
 use crate::kv::open_native;
-use crate::look::Places;
+use crate::look::{Loss, Places};
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::protocol::record::Record;
 use crate::protocol::{Intent, State};
 use crate::verified::Verified;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::path::PathBuf;
 
 #[cfg(any(test, doctest))]
 mod edges;
@@ -145,51 +143,6 @@ pub enum Aborted {
 pub struct KvStores {
     stores: BTreeMap<String, fjall::Database>,
     rolled_back: bool,
-}
-
-/// What a reclaim did to a source's retired store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Freed {
-    /// The source's name.
-    pub source: String,
-    /// Where the retired store stood.
-    pub retired: PathBuf,
-    /// Whether it stood there; else nothing was freed now.
-    pub stood: bool,
-    /// Bytes that the disk held for the files that were deleted.
-    pub bytes: u64,
-    /// What is not the store's own and keeps its folder there: paths below it, a folder with `/` at its
-    /// end and without what is in it.
-    pub rest: Vec<String>,
-}
-
-/// A step that failed and that no invariant leans on: what was asked for went on without it, and the
-/// next call tries it again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("could not {step} ({subject}), and went on without it: {why}")]
-#[non_exhaustive]
-pub struct Skipped {
-    /// What the step does.
-    pub step: &'static str,
-    /// What it was done to.
-    pub subject: String,
-    /// Why it failed, and what a person can do.
-    pub why: String,
-}
-
-/// What is lost by going on without a SQL database that is gone.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {next}")]
-#[non_exhaustive]
-pub struct Loss {
-    /// When the database went live, RFC 3339, UTC: what was written to it since is lost. None where no
-    /// marker says that it ever was live.
-    pub since: Option<String>,
-    /// The same in words.
-    pub what: String,
-    /// What a person can do.
-    pub next: String,
 }
 
 /// An operator's words, where going on loses something. Each constructor names what is lost.

@@ -7,13 +7,12 @@ compile_error!("cutover needs Linux: its fence is renameat2 with RENAME_EXCHANGE
 #[cfg(all(doctest, feature = "typed"))]
 #[doc = include_str!("../docs/authors.md")]
 mod authors {}
-mod allowed;
 #[cfg(all(test, feature = "__faults"))]
 mod between;
 mod check;
 mod copy;
 mod disk;
-mod driver;
+mod drive;
 pub mod error;
 #[cfg(feature = "__faults")]
 #[doc(hidden)]
@@ -22,20 +21,14 @@ pub mod fault;
 mod fault;
 mod from_marker;
 mod handle;
-mod hints;
 mod kv;
 mod look;
+mod mapping;
 mod observer;
-mod owner;
 mod plan;
-mod preflight;
-mod preview;
 pub mod protocol;
-mod rehearse;
+mod report;
 mod sql;
-mod status;
-mod steps;
-mod stores;
 mod verified;
 
 /// Its databases are handed out, so its version is a part of this crate's.
@@ -43,24 +36,28 @@ pub use fjall;
 /// Its connections are handed out, so its version is a part of this crate's.
 pub use rusqlite;
 
-pub use copy::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
-#[cfg(feature = "typed")]
-pub use copy::{Pair, Typed, codec, columns};
+pub use drive::{Freed, Skipped};
 pub use error::{Cause, Error, Failed, RefusedPair};
 pub use from_marker::plan_from_marker;
 pub use handle::{
-    Aborted, Committed, Found, Freed, Fresh, Handle, KvStores, Loss, Migrating, RerunAllowed,
-    Skipped, Stage, Tombstoned, discard_record, forget_record, kv, open, replace_target, sql,
-    ticket,
+    Aborted, Committed, Found, Fresh, Handle, KvStores, Migrating, RerunAllowed, Stage, Tombstoned,
+    discard_record, forget_record, kv, open, replace_target, sql, ticket,
 };
+#[cfg(feature = "__faults")]
+#[doc(hidden)]
+pub use look::observe;
+pub use look::{Loss, Verb};
+pub use mapping::{Blobs, Mapping, MappingError, Part, Rows, Sizes, Split, Table, Visit, quote};
+#[cfg(feature = "typed")]
+pub use mapping::{Pair, Typed, codec, columns};
 pub use observer::{Cancel, Observer, Phase, Progress};
 pub use plan::{
-    CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, JournalMode, NAME_BYTES_MAX, Plan, PlanBuilder,
-    SourceBuilder,
+    CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, NAME_BYTES_MAX, Plan, PlanBuilder, SourceBuilder,
 };
-pub use preview::{Preview, PreviewKeyspace, PreviewStep, preview};
-pub use rehearse::{Rehearsal, RehearsedKeyspace};
-pub use status::{
-    QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, TargetStatus, Verb, status,
+pub use report::{Preview, PreviewKeyspace, PreviewStep, preview};
+pub use report::{
+    QuarantineStatus, QuarantinedKeyspace, SourceStatus, Status, TargetStatus, status,
 };
+pub use report::{Rehearsal, RehearsedKeyspace};
+pub use sql::JournalMode;
 pub use verified::{Compared, Verified, VerifiedKeyspace, VerifiedStore};

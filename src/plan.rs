@@ -1,11 +1,11 @@
 //! The plan: which sources go into which target, and how.
 
 use crate::check::Check;
-use crate::copy::{Blobs, Mapping};
 use crate::error::{Cause, Error};
+use crate::mapping::{Blobs, Keyspace, Mapping};
 use crate::protocol::marker::{Hints, SOURCES_MAX};
+use crate::sql::JournalMode;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,35 +50,6 @@ pub(crate) struct Source {
     pub(crate) may_lack: BTreeSet<String>,
     /// This many of its pairs may go into quarantine.
     pub(crate) quarantine: u64,
-}
-
-/// One keyspace of a source, and where it goes.
-#[derive(Clone)]
-pub(crate) struct Keyspace {
-    pub(crate) name: String,
-    pub(crate) mapping: Arc<dyn Mapping>,
-}
-
-impl fmt::Debug for Keyspace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyspace")
-            .field("name", &self.name)
-            .field("mapping", &self.mapping.name())
-            .finish()
-    }
-}
-
-/// The journal mode that the SQL database is left in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JournalMode {
-    /// As it was found; a new file gets SQLite's own default, `DELETE`.
-    #[default]
-    Keep,
-    /// A rollback journal that is deleted at each commit.
-    Delete,
-    /// A write-ahead log.
-    Wal,
 }
 
 /// Builds a [`Plan`].

@@ -135,7 +135,7 @@ impl Real {
     /// Finds the world that is on disk, and that nothing is broken in it.
     fn settle(&mut self, mut outcomes: Vec<Outcome>) {
         let plan = self.disk.plan(&outcomes[0].world);
-        let seen = cutover::fault::observe(&plan).expect("the next start looks");
+        let seen = cutover::observe(&plan).expect("the next start looks");
         let text = self.renamed(&format!("{seen:?}"));
         let expected: Vec<String> =
             outcomes.iter().map(|o| format!("{:?}", o.world.observe())).collect();

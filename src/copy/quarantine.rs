@@ -1,23 +1,12 @@
 //! Quarantine: pairs that a mapping refuses are kept as they are, with the reason, as far as the plan
 //! allows it; read = written + quarantined (I-2).
 
-use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
 use super::run::{Job, shown};
 use crate::error::{RefusedPair, on_one_line};
+use crate::mapping::{Mapping, MappingError, Rows, Visit, quote};
 use crate::protocol::record::{KeyspaceRecorded, REASON_BYTES_MAX, quarantine_name};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The table for the refused pairs of a plan.
-pub(crate) fn table(plan: &str) -> Table {
-    let name = quarantine_name(plan);
-    let create = format!(
-        "CREATE TABLE {} (source TEXT NOT NULL, keyspace TEXT NOT NULL, key BLOB NOT NULL, \
-         value BLOB NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (source, keyspace, key)) STRICT",
-        quote(&name)
-    );
-    Table::new(name, create)
-}
 
 /// This many refused pairs are listed; the others are counted.
 pub(crate) const REFUSED_TOLD_MAX: usize = 20;

@@ -1,12 +1,12 @@
 //! The copy's loop.
 
+use super::Digest;
 use super::ahead::{self, End, Queue, Rest, StoppedWhenDropped};
 use super::quarantine::{Counted, Quarantine, Written};
-use super::{Digest, MappingError, Rows, Table};
 use crate::error::{Cause, Mismatch, on_one_line};
 use crate::kv::Store;
+use crate::mapping::{Keyspace, MappingError, Rows, Table};
 use crate::observer::{Observer, Pace, Phase};
-use crate::plan::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record, quarantine_name};
 use crate::sql::{Copying, StepError};
 use std::collections::BTreeMap;

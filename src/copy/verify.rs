@@ -1,10 +1,11 @@
 //! The verification: rows are read back, and compared with what was read from the stores.
 
+use super::Digest;
 use super::quarantine::Kept;
 use super::run::{Middle, recorded};
-use super::{Digest, Mapping, MappingError, Part, Rows, Split};
 use crate::error::{Cause, Mismatch, on_one_line};
 use crate::kv::Store;
+use crate::mapping::{Mapping, MappingError, Part, Rows, Split};
 use crate::observer::{Observer, Pace, Phase};
 use crate::protocol::record::KeyspaceRecorded;
 use crate::sql::{StepError, Target};
@@ -356,8 +357,8 @@ pub(crate) fn unread(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Table;
     use super::*;
+    use crate::mapping::Table;
 
     /// Pairs of the part up to the split and of the other, and how the first ends; none has no end.
     struct Numbers {
@@ -385,7 +386,7 @@ mod tests {
         fn read_back(
             &self,
             _: &Rows<'_>,
-            _: &mut crate::copy::Visit<'_>,
+            _: &mut crate::mapping::Visit<'_>,
         ) -> Result<(), MappingError> {
             Ok(())
         }
@@ -394,7 +395,7 @@ mod tests {
             &self,
             _: &Rows<'_>,
             part: Part<'_>,
-            visit: &mut crate::copy::Visit<'_>,
+            visit: &mut crate::mapping::Visit<'_>,
         ) -> Result<bool, MappingError> {
             let (pairs, ends) = match part {
                 Part::Through(_) => (self.through, self.ends.clone()),

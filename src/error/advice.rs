@@ -1,7 +1,6 @@
 //! What a person can do about an error of the system, or about one that SQLite or fjall met there.
 //! This is the one place that decides it.
 
-use crate::disk;
 use rusqlite::ffi::{self, ErrorCode};
 use rustix::fs::{Access, Mode, OFlags, StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -174,12 +173,13 @@ pub(crate) fn io_within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Opt
 /// What keeps SQLite from working with a database at `path`, so far as looking finds out. The file
 /// itself is not opened: closing it would drop the locks that this process has on it.
 fn stands_in_the_way(path: &Path) -> Option<Errno> {
-    let longest = disk::with_suffix(path, "-journal");
+    let mut longest = path.as_os_str().to_owned();
+    longest.push("-journal");
     match rustix::fs::lstat(&longest) {
         Ok(_) | Err(Errno::NOENT) => {}
         Err(errno) => return Some(errno),
     }
-    let folder = disk::parent(path);
+    let folder = path.parent().unwrap_or(path);
     if let Err(error) = File::open(folder) {
         return Errno::from_io_error(&error);
     }

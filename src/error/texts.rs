@@ -2,7 +2,7 @@
 //! says what, where, and what next.
 
 use super::{Cause, Contradicted, Contradiction, Error, Mismatch, RefusedPair, Words, not_from};
-use crate::hints::hints;
+use crate::drive::hints;
 use crate::look::Places;
 use crate::plan::{Plan, SourceBuilder};
 use crate::protocol::marker::{Marker, SourceNamed};

@@ -2,13 +2,13 @@
 //! free in between.
 
 use super::inventory::{self, Deleted};
-use super::lock::FileLock;
 use super::site::{Site, Standing};
 use super::store::Store;
 use super::version;
+use crate::disk::lock::FileLock;
+use crate::disk::owner::Owner;
 use crate::disk::{self, Folder};
 use crate::error::Cause;
-use crate::owner::Owner;
 use crate::protocol::marker::Marker;
 use crate::protocol::{MigrationId, Stage, Was};
 use std::path::Path;

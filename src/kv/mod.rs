@@ -3,15 +3,13 @@
 
 mod fence;
 pub(crate) mod inventory;
-mod lock;
 mod preflight;
 mod site;
 mod store;
 mod version;
 
 pub(crate) use fence::MarkerText;
-pub(crate) use lock::{FileLock, held_by, holder_of};
-pub(crate) use preflight::{Held, exchange_refused, preflight, remove_empty, try_place};
+pub(crate) use preflight::{exchange_refused, preflight, try_place};
 pub(crate) use site::{Look, Site, Standing};
 pub(crate) use store::{Store, open_native};
 pub(crate) use version::check_native;

@@ -1,8 +1,10 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
 use super::inventory::{self, Tree};
+use crate::disk::lock::holder_of;
+use crate::disk::owner::as_owner_of;
+use crate::error::denied::denied_within;
 use crate::error::{Cause, advice};
-use crate::owner::{as_owner_of, denied_within};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -271,7 +273,7 @@ fn busy_or(cause: Cause, name: &str, path: &Path) -> Cause {
         Cause::Engine { message, .. } if message == LOCKED => Cause::SourceBusy {
             name: name.to_owned(),
             path: path.to_owned(),
-            holder: super::holder_of(&path.join("lock")),
+            holder: holder_of(&path.join("lock")),
         },
         other => other,
     }

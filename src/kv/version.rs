@@ -2,8 +2,8 @@
 //! store refuses to open wherever it is moved. Defence in depth; no proof leans on it.
 
 use crate::disk;
+use crate::disk::owner::Owner;
 use crate::error::Cause;
-use crate::owner::Owner;
 use crate::protocol::VersionFile;
 use std::fs;
 use std::io;

@@ -2,9 +2,9 @@
 
 use super::target::{GIVEN_UP, is_given_up};
 use crate::disk;
+use crate::disk::lock::{FileLock, held_by, holder_of};
+use crate::disk::owner::Owner;
 use crate::error::Cause;
-use crate::kv::{FileLock, held_by, holder_of};
-use crate::owner::Owner;
 use crate::protocol::claim::{CLAIM_BYTES_MAX, CLAIM_SUFFIX, Claim};
 use crate::protocol::{ClaimSeen, MigrationId, hex_u128};
 use std::fs;

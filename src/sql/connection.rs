@@ -55,7 +55,7 @@ fn denied(what: &'static str, path: &Path) -> Option<Cause> {
     let beside = beside.iter().filter(|file| disk::metadata(file).is_ok_and(|m| m.is_some()));
     std::iter::once(path)
         .chain(beside.map(PathBuf::as_path))
-        .find_map(|file| crate::owner::denied(what, file))
+        .find_map(|file| crate::error::denied::denied(what, file))
 }
 
 /// Opens an existing database, or a file that is empty, for durable transactions. None is created.

@@ -5,10 +5,9 @@ use super::connection::{self, StepError, engine, transact};
 use super::fence::{self, Schemas};
 use super::target::{NOT_OURS, Standing, Target, check_indexes, check_standing, define};
 use super::{index, record};
-use crate::copy::{Rows, Table, quarantine_table};
+use crate::disk::owner::Owner;
 use crate::error::{BEGUN_WITH_OR_ABORT, Cause};
-use crate::owner::Owner;
-use crate::plan::Keyspace;
+use crate::mapping::{Keyspace, Rows, Table, quarantine_table};
 use crate::protocol::record::{
     KeyspaceRecorded, Record, SchemaEntry, SourceRecorded, TableRecorded,
 };

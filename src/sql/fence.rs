@@ -5,7 +5,7 @@
 //! cost the square of the number of tables. Their rows are written into the schema at once, as SQLite
 //! itself writes them: a trigger is a row there and has no page of its own.
 
-use crate::copy::quote;
+use crate::mapping::quote;
 use crate::protocol::record::{SchemaEntry, TableRecorded};
 use rusqlite::Connection;
 use std::collections::{BTreeSet, HashMap};

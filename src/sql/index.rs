@@ -2,8 +2,8 @@
 //! all its rows.
 
 use super::fence::{self, Made};
-use crate::copy::{MappingError, Table};
 use crate::error::Cause;
+use crate::mapping::{MappingError, Table};
 use crate::protocol::record::SchemaEntry;
 use rusqlite::Connection;
 use std::path::Path;

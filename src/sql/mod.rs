@@ -15,5 +15,6 @@ mod untouched;
 pub(crate) use claim::ClaimFile;
 pub(crate) use connection::StepError;
 pub(crate) use copying::{Copying, Draft, DraftKeyspace, check_record};
+pub use target::JournalMode;
 pub(crate) use target::{Access, Target, TargetLook};
 pub(crate) use throwaway::Throwaway;

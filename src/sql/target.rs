@@ -4,11 +4,10 @@ use super::connection::{self, StepError, engine, transact};
 use super::fence::{self, Schemas};
 use super::index;
 use super::record::{self, Row};
-use crate::copy::{MappingError, Rows, Table, quarantine_table, quote};
 use crate::disk;
 use crate::error::{Cause, advice, on_one_line};
 use crate::fault;
-use crate::plan::{JournalMode, Keyspace};
+use crate::mapping::{Keyspace, MappingError, Rows, Table, quarantine_table, quote};
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::record::{Record, SchemaEntry, TableRecorded};
 use crate::protocol::{MigrationId, RecordStage, Run};
@@ -34,6 +33,19 @@ pub(crate) enum TargetLook {
     Unreadable(Cause),
     Unreachable(Cause),
     MainFileGone,
+}
+
+/// The journal mode that the SQL database is left in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalMode {
+    /// As it was found; a new file gets SQLite's own default, `DELETE`.
+    #[default]
+    Keep,
+    /// A rollback journal that is deleted at each commit.
+    Delete,
+    /// A write-ahead log.
+    Wal,
 }
 
 /// How a look may touch the target.

@@ -3,10 +3,10 @@
 use super::connection::engine;
 use super::target::Target;
 use crate::disk;
+use crate::disk::lock::{FileLock, holder_of};
+use crate::disk::owner::Owner;
 use crate::error::Cause;
 use crate::fault;
-use crate::kv::{FileLock, holder_of};
-use crate::owner::Owner;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,27 @@
 //! Mappings: how a pair becomes rows, and rows become the pair again.
 
+#[cfg(feature = "typed")]
+pub mod codec;
+#[cfg(feature = "typed")]
+pub mod columns;
+#[cfg(feature = "typed")]
+mod orphan;
+#[cfg(feature = "typed")]
+mod typed;
+
+#[cfg(feature = "typed")]
+pub use typed::{Pair, Typed};
+
 use crate::error::{Cause, advice};
+use crate::protocol::record::quarantine_name;
 #[cfg(feature = "typed")]
 use rusqlite::CachedStatement;
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, Params, Row};
 use std::cell::RefCell;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Turns the pairs of one keyspace into rows of one or more tables, and back.
 ///
@@ -376,10 +391,37 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The table for the pairs of a plan that its mappings refuse.
+pub(crate) fn quarantine_table(plan: &str) -> Table {
+    let name = quarantine_name(plan);
+    let create = format!(
+        "CREATE TABLE {} (source TEXT NOT NULL, keyspace TEXT NOT NULL, key BLOB NOT NULL, \
+         value BLOB NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (source, keyspace, key)) STRICT",
+        quote(&name)
+    );
+    Table::new(name, create)
+}
+
 /// A name as SQL takes it, whatever characters it has.
 #[must_use]
 pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// One keyspace of a source, and where it goes.
+#[derive(Clone)]
+pub(crate) struct Keyspace {
+    pub(crate) name: String,
+    pub(crate) mapping: Arc<dyn Mapping>,
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyspace")
+            .field("name", &self.name)
+            .field("mapping", &self.mapping.name())
+            .finish()
+    }
 }
 
 /// The built-in mapping: one row a pair, keys and values as they are.

@@ -1,13 +1,16 @@
 //! Looking before leaping: everything that would stop a migration, found before anything is
 //! changed.
 
-use crate::copy::quarantine_table;
 use crate::disk;
+use crate::disk::held::Held;
+use crate::disk::lock::FileLock;
+use crate::disk::owner::Owner;
 use crate::error::Cause;
-use crate::kv::{FileLock, Held, Site, Store, preflight, try_place};
+use crate::kv::{Site, Store, preflight, try_place};
 use crate::look::Places;
-use crate::owner::Owner;
-use crate::plan::{Keyspace, check_distinct};
+use crate::mapping::Keyspace;
+use crate::mapping::quarantine_table;
+use crate::plan::check_distinct;
 use crate::protocol::record::KEYSPACES_MAX;
 use crate::sql::check_record;
 use std::collections::BTreeSet;

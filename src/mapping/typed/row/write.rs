@@ -6,10 +6,12 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 use std::borrow::Cow;
 
 /// A field's name.
-pub(in crate::copy) type Name = Cow<'static, str>;
+pub(in crate::mapping) type Name = Cow<'static, str>;
 
 /// The columns that a struct fills, in the order of its fields, without those that it skips.
-pub(in crate::copy::typed) fn to_row<T: Serialize>(row: &T) -> Result<Vec<(Name, Value)>, Unfit> {
+pub(in crate::mapping::typed) fn to_row<T: Serialize>(
+    row: &T,
+) -> Result<Vec<(Name, Value)>, Unfit> {
     row.serialize(RowWriter)
 }
 

@@ -1,17 +1,32 @@
 //! What would be refused before anything is changed: so that no advice names a verb that can't work.
 
-use crate::error::Cause;
-use crate::handle::Loss;
+use super::{Places, Seen};
+use crate::error::{BEGUN_WITH, BEGUN_WITH_OR_ABORT, Cause};
 use crate::kv::{Look, Standing, check_native, inventory};
-use crate::look::{Places, Seen};
-use crate::plan::Keyspace;
+use crate::mapping::Keyspace;
 use crate::protocol::record::{KeyspaceRecorded, Record};
 use crate::protocol::{
-    AtPath, ClaimSeen, Intent, MigrationId, Observation, Session, Stage, State, Step, TargetSeen,
-    classify_with_target, next,
+    AtPath, ClaimSeen, Intent, MigrationId, Observation, RecordStage, Session, Stage, State, Step,
+    TargetSeen, classify_with_target, next,
 };
-use crate::stores::{changed_plan, is_mapped_as};
 use std::collections::HashMap;
+
+/// Keyspaces of the record that an error names; the others are counted.
+const KEYSPACES_SHOWN: usize = 20;
+
+/// What is lost by going on without a SQL database that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {next}")]
+#[non_exhaustive]
+pub struct Loss {
+    /// When the database went live, RFC 3339, UTC: what was written to it since is lost. None where no
+    /// marker says that it ever was live.
+    pub since: Option<String>,
+    /// The same in words.
+    pub what: String,
+    /// What a person can do.
+    pub next: String,
+}
 
 impl Places {
     /// Whether `intent` would do something, as far as looking shows: the protocol has a step for it, and
@@ -226,4 +241,97 @@ fn naming_the_plans_own(seen: &Observation, id: MigrationId) -> Observation {
         replaced.target = TargetSeen::None;
     }
     Observation { claim: ClaimSeen::Id(id), elsewhere: Vec::new(), ..replaced }
+}
+
+pub(crate) fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
+    recorded.keyspace == keyspace.name
+        && recorded.mapping == keyspace.mapping.name()
+        && keyspace.mapping.tables().iter().map(|table| &table.name).eq(&recorded.tables)
+}
+
+/// The plan's keyspaces are not the record's; `first` is one of the record's that differs.
+pub(crate) fn changed_plan(record: &Record, first: Option<&KeyspaceRecorded>) -> Cause {
+    let others = record.keyspaces.iter().filter(|&keyspace| Some(keyspace) != first);
+    let mut names: Vec<String> = first
+        .into_iter()
+        .chain(others)
+        .take(KEYSPACES_SHOWN)
+        .map(|k| {
+            format!("{}/{} as {} into {}", k.source, k.keyspace, k.mapping, k.tables.join(", "))
+        })
+        .collect();
+    let more = record.keyspaces.len().saturating_sub(names.len());
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    let how = format!("the record has {}", names.join("; "));
+    let next = match record.stage {
+        RecordStage::Copying | RecordStage::Committed => BEGUN_WITH_OR_ABORT,
+        RecordStage::Live => BEGUN_WITH,
+    };
+    Cause::PlanChanged { how, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{MigrationId, Run};
+
+    fn recorded(number: usize) -> KeyspaceRecorded {
+        KeyspaceRecorded {
+            source: "s".to_owned(),
+            keyspace: format!("k{number}"),
+            mapping: "blobs".to_owned(),
+            tables: vec![format!("s_k{number}")],
+            cursor: None,
+            done: false,
+            pairs: 0,
+            bytes: 0,
+            digest: format!("{:032x}", 0),
+            quarantined: 0,
+        }
+    }
+
+    #[test]
+    fn a_keyspace_is_mapped_as_before_where_its_name_its_mapping_and_its_tables_are_the_same() {
+        let mapping = std::sync::Arc::new(crate::mapping::Blobs::new("s_k0"));
+        let keyspace = Keyspace { name: "k0".to_owned(), mapping };
+        let same = recorded(0);
+        assert!(is_mapped_as(&same, &keyspace));
+        for changed in [
+            KeyspaceRecorded { keyspace: "k1".to_owned(), ..same.clone() },
+            KeyspaceRecorded { mapping: "typed".to_owned(), ..same.clone() },
+            KeyspaceRecorded { tables: vec!["t".to_owned()], ..same.clone() },
+            KeyspaceRecorded { tables: Vec::new(), ..same.clone() },
+        ] {
+            assert!(!is_mapped_as(&changed, &keyspace), "{changed:?}");
+        }
+    }
+
+    /// It named all of them, in one line, and not which of them differs.
+    #[test]
+    fn a_plan_that_changed_names_the_keyspace_that_differs_and_few_others() {
+        let run = Run { id: MigrationId(1), attempt: 1 };
+        let told = |count: usize, first: Option<usize>| {
+            let keyspaces = (0..count).map(recorded).collect();
+            let record =
+                Record::new("p", run, vec![], keyspaces, vec![], String::new(), String::new());
+            let first = first.and_then(|first| record.keyspaces.get(first));
+            let Cause::PlanChanged { how, .. } = changed_plan(&record, first) else {
+                panic!("another cause")
+            };
+            how
+        };
+        assert_eq!(
+            told(2, Some(1)),
+            "the record has s/k1 as blobs into s_k1; s/k0 as blobs into s_k0"
+        );
+        assert!(!told(20, None).contains("more"));
+        let many = told(9_999, Some(7_777));
+        assert!(
+            many.starts_with("the record has s/k7777 as blobs into s_k7777; s/k0 as"),
+            "{many}"
+        );
+        assert!(many.ends_with("s/k18 as blobs into s_k18; and 9979 more"), "{many}");
+    }
 }

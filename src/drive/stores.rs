@@ -1,23 +1,22 @@
 //! The stores that are read, where their keyspaces go, and the steps that read them.
 
-use crate::copy::{Copied, Job, Middle, Sizes, Table, compare_target, copy, digest_source, verify};
+use super::steps::now;
+use super::{Driver, stopped};
+use crate::copy::{Copied, Job, Middle, compare_target, copy, digest_source, verify};
 use crate::disk;
-use crate::driver::{Driver, stopped};
-use crate::error::{BEGUN_WITH, BEGUN_WITH_OR_ABORT, Cause, Error};
+use crate::error::{BEGUN_WITH_OR_ABORT, Cause, Error};
 use crate::kv::{Standing, Store, inventory};
-use crate::look::{Places, Seen};
+use crate::look::{Places, Seen, changed_plan, is_mapped_as};
+use crate::mapping::Keyspace;
+use crate::mapping::{Sizes, Table};
 use crate::observer::{Observer, Pace, Phase};
-use crate::plan::{Keyspace, check_distinct};
+use crate::plan::check_distinct;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
 use crate::sql::{Draft, DraftKeyspace, StepError, Target};
-use crate::steps::now;
 use crate::verified::{Compared, Verified, VerifiedKeyspace, VerifiedStore};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-
-/// Keyspaces of the record that an error names; the others are counted.
-const KEYSPACES_SHOWN: usize = 20;
 
 /// A source's store, where it has one, and where its keyspaces go.
 #[derive(Debug)]
@@ -500,97 +499,4 @@ fn draft(
         mapping: keyspace.mapping.name().to_owned(),
         tables,
     })
-}
-
-pub(crate) fn is_mapped_as(recorded: &KeyspaceRecorded, keyspace: &Keyspace) -> bool {
-    recorded.keyspace == keyspace.name
-        && recorded.mapping == keyspace.mapping.name()
-        && keyspace.mapping.tables().iter().map(|table| &table.name).eq(&recorded.tables)
-}
-
-/// The plan's keyspaces are not the record's; `first` is one of the record's that differs.
-pub(crate) fn changed_plan(record: &Record, first: Option<&KeyspaceRecorded>) -> Cause {
-    let others = record.keyspaces.iter().filter(|&keyspace| Some(keyspace) != first);
-    let mut names: Vec<String> = first
-        .into_iter()
-        .chain(others)
-        .take(KEYSPACES_SHOWN)
-        .map(|k| {
-            format!("{}/{} as {} into {}", k.source, k.keyspace, k.mapping, k.tables.join(", "))
-        })
-        .collect();
-    let more = record.keyspaces.len().saturating_sub(names.len());
-    if more > 0 {
-        names.push(format!("and {more} more"));
-    }
-    let how = format!("the record has {}", names.join("; "));
-    let next = match record.stage {
-        RecordStage::Copying | RecordStage::Committed => BEGUN_WITH_OR_ABORT,
-        RecordStage::Live => BEGUN_WITH,
-    };
-    Cause::PlanChanged { how, next }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::MigrationId;
-
-    fn recorded(number: usize) -> KeyspaceRecorded {
-        KeyspaceRecorded {
-            source: "s".to_owned(),
-            keyspace: format!("k{number}"),
-            mapping: "blobs".to_owned(),
-            tables: vec![format!("s_k{number}")],
-            cursor: None,
-            done: false,
-            pairs: 0,
-            bytes: 0,
-            digest: format!("{:032x}", 0),
-            quarantined: 0,
-        }
-    }
-
-    #[test]
-    fn a_keyspace_is_mapped_as_before_where_its_name_its_mapping_and_its_tables_are_the_same() {
-        let mapping = std::sync::Arc::new(crate::copy::Blobs::new("s_k0"));
-        let keyspace = Keyspace { name: "k0".to_owned(), mapping };
-        let same = recorded(0);
-        assert!(is_mapped_as(&same, &keyspace));
-        for changed in [
-            KeyspaceRecorded { keyspace: "k1".to_owned(), ..same.clone() },
-            KeyspaceRecorded { mapping: "typed".to_owned(), ..same.clone() },
-            KeyspaceRecorded { tables: vec!["t".to_owned()], ..same.clone() },
-            KeyspaceRecorded { tables: Vec::new(), ..same.clone() },
-        ] {
-            assert!(!is_mapped_as(&changed, &keyspace), "{changed:?}");
-        }
-    }
-
-    /// It named all of them, in one line, and not which of them differs.
-    #[test]
-    fn a_plan_that_changed_names_the_keyspace_that_differs_and_few_others() {
-        let run = Run { id: MigrationId(1), attempt: 1 };
-        let told = |count: usize, first: Option<usize>| {
-            let keyspaces = (0..count).map(recorded).collect();
-            let record =
-                Record::new("p", run, vec![], keyspaces, vec![], String::new(), String::new());
-            let first = first.and_then(|first| record.keyspaces.get(first));
-            let Cause::PlanChanged { how, .. } = changed_plan(&record, first) else {
-                panic!("another cause")
-            };
-            how
-        };
-        assert_eq!(
-            told(2, Some(1)),
-            "the record has s/k1 as blobs into s_k1; s/k0 as blobs into s_k0"
-        );
-        assert!(!told(20, None).contains("more"));
-        let many = told(9_999, Some(7_777));
-        assert!(
-            many.starts_with("the record has s/k7777 as blobs into s_k7777; s/k0 as"),
-            "{many}"
-        );
-        assert!(many.ends_with("s/k18 as blobs into s_k18; and 9979 more"), "{many}");
-    }
 }

@@ -1,7 +1,7 @@
 mod values;
 
 use super::*;
-use crate::copy::codec::{from_json, to_json};
+use crate::mapping::codec::{from_json, to_json};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde::Deserialize;

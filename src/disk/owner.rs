@@ -3,7 +3,8 @@
 
 use crate::disk;
 use crate::error::Cause;
-use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, Uid};
+use crate::error::denied::{mode_of, own_uid, user};
+use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::{self, File, Metadata};
@@ -16,9 +17,6 @@ const READ_WRITE: u32 = 0o666;
 
 /// What is needed to make files in a folder.
 const WRITE_SEARCH: u32 = 0o333;
-
-/// All bits of a mode.
-const MODE: u32 = 0o7777;
 
 /// Reading, for all.
 const READ: u32 = 0o444;
@@ -197,10 +195,6 @@ impl Owner {
     }
 }
 
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
 /// Calls `call`, which opens what is in `folder` by its path, as the user who owns that folder, where
 /// root runs this: no link that this user has put in there leads `call` to what the user may not use.
 /// Only this thread, and what `call` starts, has that user's rights meanwhile.
@@ -255,77 +249,10 @@ impl Drop for Rights {
     }
 }
 
-/// Whose a file is, as messages name a user.
-pub(crate) fn user_of(file: &Metadata) -> String {
-    user(file.uid())
-}
-
-/// The bits of a file's mode.
-pub(crate) fn mode_of(file: &Metadata) -> u32 {
-    file.mode() & MODE
-}
-
-/// A user as messages name one: the number, and the name where the system's list has it.
-fn user(uid: u32) -> String {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))
-}
-
-/// Whose file or folder it is that this user may not use on the way to `path`, if there is such a
-/// one: what can't be read and written, the nearest first.
-pub(crate) fn denied(what: &'static str, path: &Path) -> Option<Cause> {
-    path.ancestors().enumerate().find_map(|(above, place)| {
-        let found = fs::symlink_metadata(place).ok()?;
-        // A folder further up must only be passed through.
-        let using = if above < 2 { Access::READ_OK | Access::WRITE_OK } else { Access::empty() };
-        let search = if found.is_dir() { Access::EXEC_OK } else { Access::empty() };
-        let wanted = using | search;
-        let denied = rustix::fs::accessat(CWD, place, wanted, AtFlags::EACCESS);
-        (denied == Err(Errno::ACCESS)).then(|| Cause::Denied {
-            what,
-            path: path.to_owned(),
-            place: place.to_owned(),
-            owner: user(found.uid()),
-            mode: mode_of(&found),
-            user: user(own_uid()),
-            next: next_of_denied(found.uid()),
-        })
-    })
-}
-
-/// What a person can do about a file or folder of `uid` that this user may not use.
-fn next_of_denied(uid: u32) -> String {
-    let own = own_uid();
-    if uid == own {
-        "change its mode".to_owned()
-    } else if rustix::process::getuid().is_root() {
-        // This is the owner of a store for a while, who must be able to use what is in it.
-        format!("give it to {}", user(own))
-    } else {
-        format!("run this as {}", user(uid))
-    }
-}
-
-/// As [`denied`], for the first of a folder and all that is in it.
-pub(crate) fn denied_within(what: &'static str, folder: &Path) -> Option<Cause> {
-    let below = || {
-        fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let path = entry.path();
-            if is_folder { denied_within(what, &path) } else { denied(what, &path) }
-        })
-    };
-    denied(what, folder).or_else(below)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::denied::{denied, denied_within, user_of};
 
     const EVE: u32 = 1999;
     const HERS: u32 = 1998;
@@ -507,7 +434,12 @@ mod tests {
         }
         std::os::unix::fs::symlink("hers", root.join("link")).unwrap();
         let ran = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["owner::tests::as_eve_who_is_not_root", "--exact", "--ignored", "--nocapture"])
+            .args([
+                "disk::owner::tests::as_eve_who_is_not_root",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(HER_FOLDER, &root)
             .current_dir("/")
             .uid(EVE)

@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 
 /// The struct of a row: `values` stand in `columns`, one for each. Columns that no field has are
 /// ignored, unless the struct refuses them.
-pub(in crate::copy::typed) fn from_row<T: DeserializeOwned>(
+pub(in crate::mapping::typed) fn from_row<T: DeserializeOwned>(
     columns: &[String],
     values: &[ValueRef<'_>],
 ) -> Result<T, Unfit> {

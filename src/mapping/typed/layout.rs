@@ -1,7 +1,7 @@
 //! The table as it stands in a database: what of it a struct fills and reads.
 
 use super::row::{Fields, Name};
-use crate::copy::mapping::{MappingError, Rows, quote};
+use crate::mapping::{MappingError, Rows, quote};
 use rusqlite::types::Value;
 use serde::de::DeserializeOwned;
 

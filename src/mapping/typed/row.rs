@@ -7,7 +7,7 @@ mod write;
 
 pub(super) use fields::{Fields, fields};
 pub(super) use read::from_row;
-pub(in crate::copy) use write::Name;
+pub(in crate::mapping) use write::Name;
 pub(super) use write::to_row;
 
 /// Why a struct can't be a row, or a row a struct. Nothing in it is content of a store.

@@ -1,8 +1,7 @@
 //! Orphans: SQLite says of a row only that it breaks some foreign key; this says which.
 
-use super::mapping::{MappingError, Rows};
-use super::quote;
 use super::typed::Name;
+use super::{MappingError, Rows, quote};
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 

@@ -4,8 +4,8 @@
 use super::layout::{Layout, taken};
 use super::row::{Name, from_row, to_row};
 use super::{Pair, Typed};
-use crate::copy::mapping::{MappingError, Rows, quote};
-use crate::copy::orphan;
+use crate::mapping::orphan;
+use crate::mapping::{MappingError, Rows, quote};
 use rusqlite::ffi::ErrorCode;
 use rusqlite::types::{ToSql, Value, ValueRef};
 use rusqlite::{CachedStatement, params_from_iter};

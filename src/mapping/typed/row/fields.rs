@@ -8,15 +8,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 
 /// The fields of a struct.
-pub(in crate::copy::typed) struct Fields<T> {
+pub(in crate::mapping::typed) struct Fields<T> {
     /// Each with its aliases, which are names for the same field.
-    pub(in crate::copy::typed) names: Vec<Vec<&'static str>>,
+    pub(in crate::mapping::typed) names: Vec<Vec<&'static str>>,
     of: PhantomData<T>,
 }
 
 /// The fields that `T` reads; none where only its values can say, as where another struct is flattened
 /// into it.
-pub(in crate::copy::typed) fn fields<T: DeserializeOwned>() -> Option<Fields<T>> {
+pub(in crate::mapping::typed) fn fields<T: DeserializeOwned>() -> Option<Fields<T>> {
     let mut names: Vec<(u64, Vec<&'static str>)> = Vec::new();
     for name in ask::<T>(None).names? {
         let field = ask::<T>(Some(name)).field?;
@@ -31,12 +31,12 @@ pub(in crate::copy::typed) fn fields<T: DeserializeOwned>() -> Option<Fields<T>>
 
 impl<T: DeserializeOwned> Fields<T> {
     /// Whether a field has this name.
-    pub(in crate::copy::typed) fn has(&self, name: &str) -> bool {
+    pub(in crate::mapping::typed) fn has(&self, name: &str) -> bool {
         self.names.iter().flatten().any(|known| *known == name)
     }
 
     /// Whether the struct refuses a column of this name.
-    pub(in crate::copy::typed) fn refuses(&self, name: &str) -> bool {
+    pub(in crate::mapping::typed) fn refuses(&self, name: &str) -> bool {
         !self.has(name) && ask::<T>(Some(name)).field.is_none()
     }
 }

@@ -1,17 +1,18 @@
 //! The rehearsal: all that a migration does before its commit point, into a database that is thrown
 //! away.
 
-use crate::copy::{Counted, Job, REFUSED_TOLD_MAX, Rows, copy, first_refused, unread};
+use crate::copy::{Counted, Job, REFUSED_TOLD_MAX, copy, first_refused, unread};
 use crate::disk;
-use crate::driver::{Driver, new_id, several};
+use crate::drive::Opened;
+use crate::drive::{Driver, new_id, several};
+use crate::drive::{Survey, survey};
 use crate::error::{Cause, Error, Mismatch, RefusedPair, not_from};
+use crate::mapping::Rows;
 use crate::observer::{Observer, Phase, Progress};
 use crate::plan::Plan;
-use crate::preflight::{Survey, survey};
 use crate::protocol::record::Record;
 use crate::protocol::{Run, State};
 use crate::sql::{Access, StepError, Target, TargetLook, Throwaway};
-use crate::stores::Opened;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

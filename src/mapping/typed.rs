@@ -4,7 +4,7 @@ mod layout;
 mod row;
 mod writer;
 
-use super::mapping::{Mapping, MappingError, Rows, Table, Visit, quote};
+use super::{Mapping, MappingError, Rows, Table, Visit, quote};
 use layout::Layout;
 pub(super) use row::Name;
 use row::{fields, from_row};

@@ -1,16 +1,16 @@
 //! What is on disk, read without locks and without a change: for a person, or for a script.
 
+use crate::disk::lock::held_by;
 use crate::error::{Cause, Error, in_two};
 use crate::from_marker::plan_from_marker;
 use crate::kv::inventory::{self, Tree};
-use crate::kv::{Look, Site, Standing, held_by};
-use crate::look::{Places, Seen};
+use crate::kv::{Look, Site, Standing};
+use crate::look::{Places, Seen, Verb, verbs, without_target};
 use crate::plan::Plan;
 use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
-    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Observation, Stage, State, VersionFile,
-    Was,
+    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Stage, State, VersionFile, Was,
 };
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
@@ -153,16 +153,6 @@ pub struct QuarantinedKeyspace {
     pub keyspace: String,
     /// Its pairs there.
     pub pairs: u64,
-}
-
-/// Something that can be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Verb {
-    /// The command's verb.
-    pub verb: &'static str,
-    /// What it does.
-    pub does: &'static str,
 }
 
 /// Looks at a plan's places without locks. Nothing is changed or created, and nobody is kept
@@ -411,42 +401,6 @@ pub(crate) fn worker(places: &Places) -> Option<(PathBuf, String)> {
     all.find_map(|path| Some((path.to_owned(), held_by(path)?)))
 }
 
-/// What the protocol, and the refusals before its first step, leave to be done, in the words that fit
-/// the state.
-fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
-    // Any id will do to ask.
-    let begin = Intent::Begin(MigrationId(0));
-    let asked = match state {
-        State::Fresh => vec![(begin, Verb::PLAN), (begin, Verb::MIGRATE), (begin, Verb::PREPARE)],
-        State::Migrating { rerun } => {
-            let mut asked = if seen.record().is_some_and(Record::copied) {
-                vec![(Intent::Copy, Verb::RESUME_COPIED), (Intent::Copy, Verb::FINALIZE)]
-            } else {
-                vec![(Intent::Copy, Verb::RESUME), (Intent::Prepare, Verb::PREPARE)]
-            };
-            asked.push((Intent::Abort, if rerun { Verb::ABORT_RERUN } else { Verb::ABORT }));
-            asked
-        }
-        State::Committed => {
-            vec![(Intent::Finish, Verb::FINISH), (Intent::AbortCommitted, Verb::ABORT_COMMITTED)]
-        }
-        State::Tombstoned => {
-            let is_gone = |look: &Look| look.path == Standing::Nothing;
-            let put_back =
-                seen.looks.iter().any(is_gone).then_some((Intent::UseSql, Verb::PUT_BACK));
-            put_back.into_iter().chain([(Intent::Reclaim, Verb::RECLAIM)]).collect()
-        }
-        State::RerunAllowed => {
-            vec![(Intent::Rerun, Verb::RERUN), (Intent::RestoreKv, Verb::RESTORE)]
-        }
-    };
-    let allowed = asked.into_iter().filter(|(intent, _)| places.allows(seen, *intent));
-    let allowed = allowed.map(|(_, verb)| verb);
-    // It reads and reports, whatever there is.
-    let verify = (state == State::Tombstoned).then_some(Verb::VERIFY);
-    verify.into_iter().chain(allowed).collect()
-}
-
 /// The verbs that lead out of a contradiction, once an operator has said what it takes.
 fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<Verb> {
     if let Contradiction::OtherSources(source) = contradiction {
@@ -461,30 +415,6 @@ fn ways_out(places: &Places, seen: &Seen, contradiction: Contradiction) -> Vec<V
         return vec![Verb::DISCARD];
     }
     without_target(places, seen, contradiction, Places::replaced(seen))
-}
-
-/// The verbs by which an operator goes on without the target that the markers name, or without its
-/// record; `replaced` is what would be seen once that was given up.
-pub(crate) fn without_target(
-    places: &Places,
-    seen: &Seen,
-    contradiction: Contradiction,
-    replaced: Option<(State, Observation)>,
-) -> Vec<Verb> {
-    let Some((state, observation)) = replaced else { return Vec::new() };
-    let asked: &[(Intent, Verb)] = match state {
-        State::Migrating { .. } => &[(Intent::Abort, Verb::ABORT_LOST)],
-        State::RerunAllowed if contradiction == Contradiction::RecordGone => &[
-            (Intent::Rerun, Verb::RERUN_RECORDLESS),
-            (Intent::RestoreKv, Verb::RESTORE_RECORDLESS),
-        ],
-        State::RerunAllowed => {
-            &[(Intent::Rerun, Verb::RERUN_LOST), (Intent::RestoreKv, Verb::RESTORE_LOST)]
-        }
-        State::Fresh | State::Committed | State::Tombstoned => &[],
-    };
-    let allowed = asked.iter().filter(|(intent, _)| places.allows_at(&observation, seen, *intent));
-    allowed.map(|(_, verb)| *verb).collect()
 }
 
 impl Status {
@@ -584,69 +514,4 @@ impl QuarantineStatus {
         let pairs = keyspaces.iter().map(|keyspace| keyspace.pairs).sum();
         (pairs > 0).then(|| Self { table: quarantine_name(&record.plan), pairs, keyspaces })
     }
-}
-
-impl Verb {
-    const PLAN: Self = Self { verb: "plan", does: "say what a migration would do" };
-    const MIGRATE: Self = Self { verb: "migrate", does: "move the stores into SQL" };
-    const RESUME: Self = Self { verb: "migrate", does: "go on from where it stopped" };
-    const RESUME_COPIED: Self =
-        Self { verb: "migrate", does: "go on from where it stopped: all is copied" };
-    const PREPARE: Self =
-        Self { verb: "prepare", does: "copy, and stop before the commit point to look" };
-    const FINALIZE: Self =
-        Self { verb: "finalize", does: "read the whole copy back once more, commit, and finish" };
-    const FINISH: Self =
-        Self { verb: "migrate", does: "set the tombstones and make the SQL database live" };
-    const ABORT: Self = Self { verb: "abort", does: "give the stores back as they were" };
-    const ABORT_RERUN: Self =
-        Self { verb: "abort", does: "throw the new copy away; the tombstones stay" };
-    const ABORT_COMMITTED: Self = Self {
-        verb: "abort",
-        does: "throw the verified copy away; the stores go back unless a tombstone stands",
-    };
-    const ABORT_CHANGED: Self = Self {
-        verb: "abort --even-if-changed",
-        does: "throw the copy away, though a retired store may have lost what is in it",
-    };
-    const VERIFY: Self = Self { verb: "verify", does: "compare both sides with what was copied" };
-    const PUT_BACK: Self = Self { verb: "migrate", does: "put back the marker that is gone" };
-    const RECLAIM: Self =
-        Self { verb: "reclaim", does: "free the retired stores' bytes; no way back after that" };
-    const RECLAIM_CHANGED: Self = Self {
-        verb: "reclaim --even-if-changed",
-        does: "free the retired stores' bytes, though some are not as they were sealed",
-    };
-    const RERUN: Self = Self {
-        verb: "rerun",
-        does: "copy the retired stores once more; writes made in SQL are lost",
-    };
-    const RESTORE: Self = Self {
-        verb: "restore-kv",
-        does: "give the stores back as they were sealed; writes made in SQL are lost",
-    };
-    const DISCARD: Self = Self {
-        verb: "abort",
-        does: "remove what an unfinished migration left in the SQL file, and nothing else",
-    };
-    const RERUN_LOST: Self = Self {
-        verb: "rerun --target-lost",
-        does: "copy once more, if the SQL database is gone for good",
-    };
-    const RESTORE_LOST: Self = Self {
-        verb: "restore-kv --target-lost",
-        does: "give the stores back, if the SQL database is gone for good",
-    };
-    const RERUN_RECORDLESS: Self = Self {
-        verb: "rerun --record-lost",
-        does: "copy once more, without the writes made in SQL",
-    };
-    const RESTORE_RECORDLESS: Self = Self {
-        verb: "restore-kv --record-lost",
-        does: "give the stores back, without the writes made in SQL",
-    };
-    const ABORT_LOST: Self = Self {
-        verb: "abort --target-lost",
-        does: "abort a migration that has not committed, if its SQL file is gone for good",
-    };
 }

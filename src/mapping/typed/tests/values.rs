@@ -2,7 +2,7 @@
 //! written, with its field's name.
 
 use super::*;
-use crate::copy::columns;
+use crate::mapping::columns;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 

@@ -1,11 +1,11 @@
 //! The steps: how each is made durable.
 
+use super::Driver;
+use super::Freed;
+use super::hints::hints;
 use crate::disk::{self, Folder};
-use crate::driver::Driver;
 use crate::error::Cause;
 use crate::fault;
-use crate::handle::Freed;
-use crate::hints::hints;
 use crate::kv::{MarkerText, Site, inventory, preflight};
 use crate::look::Seen;
 use crate::observer::Observer;

@@ -1,15 +1,16 @@
 //! The dry run: what a migration would do, and everything that it would be refused for.
 
+use crate::drive::{Survey, survey};
 use crate::error::{Cause, Error, shown_files, size};
 use crate::kv::{Look, Site, Standing, Store, inventory};
 use crate::look::{Places, Seen};
+use crate::mapping::Keyspace;
 use crate::observer::{Observer, Pace, Phase};
-use crate::plan::{Keyspace, Plan};
-use crate::preflight::{Survey, survey};
+use crate::plan::Plan;
 use crate::protocol::record::KeyspaceRecorded;
 use crate::protocol::{Intent, Stage, State, VersionFile};
+use crate::report::status::{CONTRADICTION, UNKNOWN, worker};
 use crate::sql::{Access, Target};
-use crate::status::{CONTRADICTION, UNKNOWN, worker};
 use serde::Serialize;
 use std::collections::BTreeSet;
 

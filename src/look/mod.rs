@@ -1,9 +1,18 @@
 //! Observing: the facts on disk, gathered under our locks or from outside.
 
+mod allowed;
+mod verbs;
+
+pub use allowed::Loss;
+pub(crate) use allowed::{changed_plan, is_mapped_as};
+pub use verbs::Verb;
+pub(crate) use verbs::{verbs, without_target};
+
 use crate::disk;
-use crate::error::{Cause, Contradicted, Error, Words};
-use crate::kv::{FileLock, Look, Site, Standing};
-use crate::owner::{self, Owner};
+use crate::disk::lock::FileLock;
+use crate::disk::owner::Owner;
+use crate::error::{Cause, Contradicted, Error, Words, denied};
+use crate::kv::{Look, Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
@@ -13,7 +22,6 @@ use crate::protocol::{
     RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
-use crate::status::{Verb, without_target};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -136,8 +144,8 @@ impl Places {
         let locks_out = |what, path: &Path, found: &std::fs::Metadata| Cause::TargetLocksOut {
             what,
             path: path.to_owned(),
-            owner: owner::user_of(found),
-            mode: owner::mode_of(found),
+            owner: denied::user_of(found),
+            mode: denied::mode_of(found),
             user: first.user(),
         };
         // SQLite makes its journal beside the database.
@@ -511,6 +519,17 @@ pub(crate) fn copy_of(cause: &Cause) -> Cause {
         // No look at a target finds another.
         other => Cause::Bug(format!("a look at the target of the plan found: {other}")),
     }
+}
+
+/// What the next start sees at the plan's places, under its locks: for tests.
+///
+/// # Errors
+///
+/// As [`open`](crate::open), but for contradictions.
+#[cfg(feature = "__faults")]
+pub fn observe(plan: &Plan) -> Result<Observation, Error> {
+    let places = Places::new(plan, Access::Locked).map_err(Error::Refused)?;
+    Ok(places.observe().map_err(Error::Refused)?.observation)
 }
 
 /// Locks the folder that a source's store is in, where there is one: at its path, or retired.

@@ -1,21 +1,32 @@
 //! The driver: observe, ask the protocol for one step, make it durable, observe again. It decides
 //! nothing about order.
 
-use crate::copy::{Middle, Table, quarantine_table};
+mod hints;
+mod outcome;
+mod preflight;
+mod steps;
+mod stores;
+
+#[cfg(test)]
+pub(crate) use hints::hints;
+pub use outcome::{Freed, Skipped};
+pub(crate) use preflight::{Survey, survey};
+pub(crate) use stores::Opened;
+
+use crate::copy::Middle;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
-use crate::handle::{Freed, Skipped};
 use crate::kv::{Look, Standing, Store, inventory};
 use crate::look::{Places, Seen, copy_of};
+use crate::mapping::{Keyspace, Table, quarantine_table};
 use crate::observer::Observer;
-use crate::plan::{Keyspace, Plan};
-use crate::preflight::{TARGET_BYTES_BESIDES, survey, survey_target, try_places, try_target};
+use crate::plan::Plan;
 use crate::protocol::{
     Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, Was, classify,
     next,
 };
 use crate::sql::{Access, StepError, TargetLook, Throwaway};
-use crate::stores::Opened;
+use preflight::{TARGET_BYTES_BESIDES, survey_target, try_places, try_target};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
