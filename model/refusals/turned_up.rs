@@ -208,6 +208,39 @@ fn a_lost_target_is_not_made_anew() {
     says(&error, &["the SQL database is gone", "restore it from a backup", "cutover rerun"]);
 }
 
+/// A pool that creates what is not there hides that the database is lost, once it has put a table into it.
+#[test]
+fn i1_a_lost_target_that_a_pool_made_anew_before_sql_is_refused_and_no_store_comes_back() {
+    let table = "CREATE TABLE schema_history (version INTEGER)";
+    let in_wal = format!("PRAGMA journal_mode = WAL; {table}");
+    for (made, is_lost) in [
+        ("SELECT count(*) FROM sqlite_schema", true),
+        ("PRAGMA journal_mode = WAL", true),
+        (table, false),
+        (&in_wal, false),
+    ] {
+        let daemon = Daemon::live();
+        fs::remove_file(daemon.at("target.sqlite")).expect("removes");
+        let pool = rusqlite::Connection::open(daemon.at("target.sqlite")).expect("opens");
+        pool.execute_batch(made).expect("runs");
+        for pool in [Some(pool), None] {
+            match cutover::sql(&daemon.plan(), &mut ()).expect_err("it is refused") {
+                Error::NeedsApproval { state: "RerunAllowed", .. } => assert!(is_lost, "{made}"),
+                Error::Contradiction(told) => {
+                    assert_eq!(told.contradiction, Contradiction::RecordGone, "{made}");
+                    assert!(!is_lost, "{made}");
+                }
+                other => panic!("{made}: {other:?}"),
+            }
+            cutover::kv(&daemon.plan()).map(drop).expect_err("it is refused");
+            for name in crate::common::SOURCES {
+                assert!(!crate::child::stock_fjall_writes(&daemon.at(name)), "{made}");
+            }
+            drop(pool);
+        }
+    }
+}
+
 #[test]
 fn a_target_whose_main_file_is_gone_beside_its_log_is_refused() {
     let daemon = Daemon::live();
