@@ -4,14 +4,14 @@
 use crate::proof::world::{ID, INTENTS};
 use cutover::protocol::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, VersionFile, Was, next,
+    RecordStage, Run, SecondLock, Session, SourceSeen, Stage, Step, TargetSeen, Was, next,
 };
 
 const OTHER: MigrationId = MigrationId(2);
 const STAGES: [Stage; 5] =
     [Stage::Sealed, Stage::Tombstone, Stage::Final, Stage::Restoring, Stage::Reclaimed];
-const NATIVE: AtRetired = AtRetired::Directory(VersionFile::Native);
-const HELD: AtRetired = AtRetired::Directory(VersionFile::Held);
+const NATIVE: AtRetired = AtRetired::Directory(SecondLock::Native);
+const HELD: AtRetired = AtRetired::Directory(SecondLock::Held);
 
 const fn marker(stage: Stage, attempt: u32, was: Was, target: bool) -> MarkerSeen {
     let run = Run { id: ID, attempt };
@@ -25,7 +25,7 @@ fn sources() -> Vec<SourceSeen> {
     let mut add = |path, retired| {
         all.extend([false, true].map(|temporary| SourceSeen { path, retired, temporary }));
     };
-    for path in [AtPath::Directory(VersionFile::Native), AtPath::Nothing] {
+    for path in [AtPath::Directory(SecondLock::Native), AtPath::Nothing] {
         add(path, AtRetired::Nothing);
         add(path, left_over);
     }
@@ -114,7 +114,7 @@ fn after(seen: &Observation, step: Step) -> Observation {
         Step::Unseal { source: at, .. } => {
             let AtPath::Marker(old) = seen.sources[at].path else { panic!("{step:?}") };
             after.sources[at].path = match old.was {
-                Was::Directory => AtPath::Directory(VersionFile::Native),
+                Was::Directory => AtPath::Directory(SecondLock::Native),
                 Was::Nothing => AtPath::Nothing,
             };
             after.sources[at].retired = AtRetired::Nothing;

@@ -4,11 +4,11 @@
 use crate::proof::world::{ID, INTENTS};
 use cutover::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was,
+    RecordStage, Run, SecondLock, Session, SourceSeen, Stage, State, Step, TargetSeen, Was,
     classify, next,
 };
 
-const STORE: AtRetired = AtRetired::Directory(VersionFile::Native);
+const STORE: AtRetired = AtRetired::Directory(SecondLock::Native);
 
 /// What a seal that was killed leaves at the retired name.
 const LEFT_OVER: AtRetired = AtRetired::Marker(MarkerSeen {
@@ -21,7 +21,7 @@ const LEFT_OVER: AtRetired = AtRetired::Marker(MarkerSeen {
     target: true,
 });
 
-const OPEN: SourceSeen = at(AtPath::Directory(VersionFile::Native), AtRetired::Nothing);
+const OPEN: SourceSeen = at(AtPath::Directory(SecondLock::Native), AtRetired::Nothing);
 
 const fn at(path: AtPath, retired: AtRetired) -> SourceSeen {
     SourceSeen { path, retired, temporary: false }
@@ -188,8 +188,8 @@ fn sessions() -> Vec<Session> {
 fn i1_i4_the_step_that_three_sources_take_is_the_step_of_any_two_that_are_kept() {
     let mut sources = sources();
     sources.push(SourceSeen { temporary: true, ..OPEN });
-    sources.push(at(AtPath::Directory(VersionFile::Native), LEFT_OVER));
-    let held = AtRetired::Directory(VersionFile::Held);
+    sources.push(at(AtPath::Directory(SecondLock::Native), LEFT_OVER));
+    let held = AtRetired::Directory(SecondLock::Held);
     sources.extend([Stage::Final, Stage::Restoring].map(|stage| marked(stage, ID, 1, held)));
     let (mut steps, mut more) = (0, 0);
     for target in targets() {

@@ -1,7 +1,7 @@
 //! A plan made again from what a marker says.
 
 use crate::error::{Cause, Error};
-use crate::kv::{Site, Standing};
+use crate::place::{Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::Was;
 use std::path::{Path, PathBuf};

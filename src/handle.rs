@@ -2,12 +2,12 @@
 
 use crate::drive::{Driver, Freed, Skipped, stopped};
 use crate::error::{Cause, Error, Failed};
-use crate::kv::open_native;
 use crate::look::{Loss, Places};
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::protocol::record::Record;
 use crate::protocol::{Intent, State};
+use crate::source::open_native;
 use crate::verified::Verified;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -21,13 +21,14 @@ pub mod fault;
 mod fault;
 mod from_marker;
 mod handle;
-mod kv;
 mod look;
 mod mapping;
 mod observer;
+mod place;
 mod plan;
 pub mod protocol;
 mod report;
+mod source;
 mod sql;
 mod verified;
 

@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use cutover::protocol::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, VersionFile, Was,
+    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, SecondLock, Was,
 };
 use std::collections::BTreeSet;
 
@@ -117,16 +117,16 @@ fn claim(u: &mut Unstructured<'_>) -> Result<ClaimSeen> {
 fn source(u: &mut Unstructured<'_>) -> Result<SourceSeen> {
     let path = match u.int_in_range(0..=15u8)? {
         0 | 1 => AtPath::Nothing,
-        2..=4 => AtPath::Directory(VersionFile::Native),
-        5 => AtPath::Directory(VersionFile::Held),
+        2..=4 => AtPath::Directory(SecondLock::Native),
+        5 => AtPath::Directory(SecondLock::Held),
         6 => AtPath::Damaged,
         7 => AtPath::Foreign,
         _ => AtPath::Marker(marker(u)?),
     };
     let retired = match u.int_in_range(0..=15u8)? {
         0..=4 => AtRetired::Nothing,
-        5..=8 => AtRetired::Directory(VersionFile::Native),
-        9..=12 => AtRetired::Directory(VersionFile::Held),
+        5..=8 => AtRetired::Directory(SecondLock::Native),
+        9..=12 => AtRetired::Directory(SecondLock::Held),
         13 => AtRetired::Foreign,
         _ => AtRetired::Marker(marker(u)?),
     };

@@ -5,7 +5,7 @@ use RecordStage::{Committed, Copying, Live};
 use Stage::{Final, Reclaimed, Restoring, Sealed, Tombstone};
 use cutover::protocol::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, Observation, RecordSeen, RecordStage,
-    Session, Stage, State, Step, TargetSeen, VersionFile, Was, classify,
+    Session, Stage, State, Step, TargetSeen, SecondLock, Was, classify,
 };
 
 /// The rule that `step` breaks, if it breaks one.
@@ -155,7 +155,7 @@ impl Facts<'_> {
                 (
                     matches!(
                         self.path(source),
-                        AtPath::Nothing | AtPath::Directory(VersionFile::Native)
+                        AtPath::Nothing | AtPath::Directory(SecondLock::Native)
                     ),
                     "what is sealed is a store, or nothing",
                 ),
@@ -199,13 +199,13 @@ impl Facts<'_> {
                     "I-5: no source opens from behind a tombstone, nor before all are raised",
                 ),
                 (
-                    self.retired(source) != AtRetired::Directory(VersionFile::Held),
+                    self.retired(source) != AtRetired::Directory(SecondLock::Held),
                     "the second lock is lifted first",
                 ),
             ],
             Step::HoldVersion(source) => vec![
                 (
-                    self.retired(source) == AtRetired::Directory(VersionFile::Native),
+                    self.retired(source) == AtRetired::Directory(SecondLock::Native),
                     "it is set where it is missing",
                 ),
                 (
@@ -216,7 +216,7 @@ impl Facts<'_> {
             ],
             Step::ReleaseVersion(source) => vec![
                 (
-                    self.retired(source) == AtRetired::Directory(VersionFile::Held),
+                    self.retired(source) == AtRetired::Directory(SecondLock::Held),
                     "it is lifted where it is set",
                 ),
                 (self.no_record() || self.only_goes_back(intent), "it is lifted for an unseal"),

@@ -3,8 +3,8 @@
 
 use super::world::{Change, World};
 use cutover::protocol::{
-    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, Session, Stage,
-    Step, TargetSeen, VersionFile, Was, next,
+    AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, NotAllowed, Observation, SecondLock, Session,
+    Stage, Step, TargetSeen, Was, next,
 };
 use std::collections::VecDeque;
 
@@ -301,7 +301,7 @@ impl Eye {
     }
 
     fn close_at(self, source: &mut cutover::protocol::SourceSeen, first: Option<MarkerSeen>) {
-        let held = AtRetired::Directory(VersionFile::Held);
+        let held = AtRetired::Directory(SecondLock::Held);
         match (&mut source.path, self) {
             (AtPath::Marker(marker), Self::MarkerIds) => {
                 marker.run.id = first.map_or(marker.run.id, |first| first.run.id);
@@ -328,7 +328,7 @@ impl Eye {
                 }
             }
             (AtPath::Directory(_), Self::TwoStores) => source.retired = AtRetired::Nothing,
-            (AtPath::Directory(version), Self::HeldAtPath) => *version = VersionFile::Native,
+            (AtPath::Directory(version), Self::HeldAtPath) => *version = SecondLock::Native,
             (AtPath::Damaged, Self::DamagedMarker) | (AtPath::Foreign, Self::ForeignFile) => {
                 source.path = first.map_or(AtPath::Nothing, AtPath::Marker);
             }

@@ -4,7 +4,7 @@
 use super::fact::Fact;
 use cutover::protocol::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, VersionFile, Was,
+    RecordSeen, RecordStage, Run, SecondLock, Session, SourceSeen, Stage, Step, TargetSeen, Was,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -831,8 +831,8 @@ fn is_open(path: Thing) -> bool {
     }
 }
 
-fn version(store: Store) -> VersionFile {
-    if store.held { VersionFile::Held } else { VersionFile::Native }
+fn version(store: Store) -> SecondLock {
+    if store.held { SecondLock::Held } else { SecondLock::Native }
 }
 
 /// A transaction: it is seen as soon as it is done, and durable when it returns.

@@ -3,7 +3,7 @@
 
 use super::Digest;
 use crate::error::Cause;
-use crate::kv::Store;
+use crate::source::Store;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -343,7 +343,7 @@ mod tests {
             }
         }
         drop(database);
-        let tree = crate::kv::inventory::tree(&path).unwrap();
+        let tree = crate::source::inventory::tree(&path).unwrap();
         let store = Store::open("s", &path, tree).unwrap();
         let rests: Vec<Rest<'_>> = names
             .iter()

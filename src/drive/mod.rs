@@ -16,15 +16,16 @@ pub(crate) use stores::Opened;
 use crate::copy::Middle;
 use crate::error::{Cause, Error, not_from};
 use crate::fault;
-use crate::kv::{Look, Standing, Store, inventory};
 use crate::look::{Places, Seen, copy_of};
 use crate::mapping::{Keyspace, Table, quarantine_table};
 use crate::observer::Observer;
+use crate::place::{Look, Standing};
 use crate::plan::Plan;
 use crate::protocol::{
     Contradiction, Intent, MigrationId, NotAllowed, Session, Stage, State, Step, Was, classify,
     next,
 };
+use crate::source::{Store, inventory};
 use crate::sql::{Access, StepError, TargetLook, Throwaway};
 use preflight::{TARGET_BYTES_BESIDES, survey_target, try_places, try_target};
 use std::collections::BTreeSet;

@@ -5,14 +5,15 @@ use super::{Driver, stopped};
 use crate::copy::{Copied, Job, Middle, compare_target, copy, digest_source, verify};
 use crate::disk;
 use crate::error::{BEGUN_WITH_OR_ABORT, Cause, Error};
-use crate::kv::{Standing, Store, inventory};
 use crate::look::{Places, Seen, changed_plan, is_mapped_as};
 use crate::mapping::Keyspace;
 use crate::mapping::{Sizes, Table};
 use crate::observer::{Observer, Pace, Phase};
+use crate::place::Standing;
 use crate::plan::check_distinct;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
-use crate::protocol::{RecordStage, Run, Stage, VersionFile, Was};
+use crate::protocol::{RecordStage, Run, SecondLock, Stage, Was};
+use crate::source::{Store, inventory};
 use crate::sql::{Draft, DraftKeyspace, StepError, Target};
 use crate::verified::{Compared, Verified, VerifiedKeyspace, VerifiedStore};
 use std::collections::{BTreeSet, HashMap};
@@ -340,7 +341,7 @@ impl Driver {
         }
         // fjall locks a file of the store that it opens for writing.
         disk::check_not_read_only("open the retired store", &site.retired)?;
-        if Standing::at(&site.retired)? == Standing::Directory(VersionFile::Held) {
+        if Standing::at(&site.retired)? == Standing::Directory(SecondLock::Held) {
             lifted.insert(site.retired.clone());
         }
         site.release_version()?;
@@ -380,7 +381,7 @@ impl Driver {
                 Some(Stage::Sealed | Stage::Reclaimed) => false,
                 Some(Stage::Restoring) | None => lifted.contains(&site.retired),
             };
-            if held && look.retired == Standing::Directory(VersionFile::Native) {
+            if held && look.retired == Standing::Directory(SecondLock::Native) {
                 site.hold_version()?;
             }
         }

@@ -2,13 +2,14 @@
 
 use super::{Places, Seen};
 use crate::error::{BEGUN_WITH, BEGUN_WITH_OR_ABORT, Cause};
-use crate::kv::{Look, Standing, check_native, inventory};
 use crate::mapping::Keyspace;
+use crate::place::{Look, Standing};
 use crate::protocol::record::{KeyspaceRecorded, Record};
 use crate::protocol::{
     AtPath, ClaimSeen, Intent, MigrationId, Observation, RecordStage, Session, Stage, State, Step,
     TargetSeen, classify_with_target, next,
 };
+use crate::source::{check_native, inventory};
 use std::collections::HashMap;
 
 /// Keyspaces of the record that an error names; the others are counted.

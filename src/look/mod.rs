@@ -12,14 +12,14 @@ use crate::disk;
 use crate::disk::lock::FileLock;
 use crate::disk::owner::Owner;
 use crate::error::{Cause, Contradicted, Error, Words, denied};
-use crate::kv::{Look, Site, Standing};
+use crate::place::{Look, Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::claim::CLAIM_SUFFIX;
 use crate::protocol::marker::{Marker, SourceNamed};
 use crate::protocol::record::{Record, SourceRecorded};
 use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, MarkerSeen, MigrationId, Observation, Place,
-    RecordSeen, SourceSeen, Stage, State, TargetSeen, VersionFile, classify, classify_with_target,
+    RecordSeen, SecondLock, SourceSeen, Stage, State, TargetSeen, classify, classify_with_target,
 };
 use crate::sql::{Access, ClaimFile, Target, TargetLook};
 use std::cell::OnceCell;
@@ -445,7 +445,7 @@ impl Seen {
     fn has_begun(&self) -> bool {
         let is_ours = |standing: &Standing| match standing {
             Standing::Marker(_) | Standing::Damaged(_) => true,
-            Standing::Directory(version) => *version == VersionFile::Held,
+            Standing::Directory(version) => *version == SecondLock::Held,
             Standing::Nothing | Standing::Foreign(_) => false,
         };
         self.looks.iter().any(|look| is_ours(&look.path) || is_ours(&look.retired))
@@ -624,7 +624,7 @@ mod tests {
             seen(at, claim, target).has_begun()
         };
         let (nothing, foreign) = (|| Standing::Nothing, || Standing::Foreign(String::new()));
-        let (held, native) = (VersionFile::Held, VersionFile::Native);
+        let (held, native) = (SecondLock::Held, SecondLock::Native);
         let (unclaimed, none) = (ClaimSeen::None, || TargetLook::None);
         assert!(!begun(nothing(), nothing(), unclaimed, none()));
         assert!(!begun(foreign(), foreign(), unclaimed, TargetLook::NoRecord));

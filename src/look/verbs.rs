@@ -1,7 +1,7 @@
 //! What can be done next, as the command names it.
 
 use super::{Places, Seen};
-use crate::kv::{Look, Standing};
+use crate::place::{Look, Standing};
 use crate::protocol::record::Record;
 use crate::protocol::{Contradiction, Intent, MigrationId, Observation, State};
 use serde::Serialize;

@@ -3,7 +3,7 @@
 
 use super::{
     AtPath, AtRetired, Attempt, ClaimSeen, MarkerSeen, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, SourceSeen, Stage, TargetSeen, VersionFile, Was,
+    RecordStage, Run, SecondLock, SourceSeen, Stage, TargetSeen, Was,
 };
 
 /// The attempt of the markers that seal the sources of a new migration.
@@ -277,7 +277,7 @@ pub(super) struct Marked {
     pub(super) source: usize,
     pub(super) marker: MarkerSeen,
     /// The store's directory at the retired name.
-    pub(super) retired: Option<VersionFile>,
+    pub(super) retired: Option<SecondLock>,
 }
 
 impl Sources {
@@ -299,8 +299,8 @@ impl Sources {
         match at.path {
             AtPath::Damaged => Err(Contradiction::DamagedMarker(source)),
             AtPath::Foreign => Err(Contradiction::ForeignAtPath(source)),
-            AtPath::Directory(VersionFile::Held) => Err(Contradiction::HeldStoreAtPath(source)),
-            AtPath::Directory(VersionFile::Native) => match at.retired {
+            AtPath::Directory(SecondLock::Held) => Err(Contradiction::HeldStoreAtPath(source)),
+            AtPath::Directory(SecondLock::Native) => match at.retired {
                 AtRetired::Nothing => {
                     self.directories.push(source);
                     Ok(())

@@ -4,7 +4,7 @@
 use super::matrix::{ID, marker, pinned};
 use super::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, Observation, RecordSeen,
-    RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen, VersionFile, Was,
+    RecordStage, Run, SecondLock, Session, SourceSeen, Stage, State, Step, TargetSeen, Was,
     classify, next,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -26,7 +26,7 @@ pub(crate) const INTENTS: [Intent; 11] = [
     Intent::Reclaim,
 ];
 
-const NATIVE: VersionFile = VersionFile::Native;
+const NATIVE: SecondLock = SecondLock::Native;
 
 /// Somewhere on the way: what is on disk, and who is at work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +116,7 @@ fn outcomes(before: &Observation, step: Step) -> Vec<Observation> {
             }
         }
         Step::HoldVersion(at) | Step::ReleaseVersion(at) => {
-            let held = if step == Step::HoldVersion(at) { VersionFile::Held } else { NATIVE };
+            let held = if step == Step::HoldVersion(at) { SecondLock::Held } else { NATIVE };
             let SourceSeen { path, temporary, .. } = before.sources[at];
             vec![source(at, path, AtRetired::Directory(held), temporary)]
         }

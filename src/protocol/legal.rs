@@ -4,8 +4,8 @@ use super::closure::INTENTS;
 use super::matrix::{ID, every_observation, marker, pinned};
 use super::{
     AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, MigrationId, NotAllowed,
-    Observation, RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, State, Step, TargetSeen,
-    VersionFile, Was, classify, classify_with_target, next,
+    Observation, RecordSeen, RecordStage, Run, SecondLock, Session, SourceSeen, Stage, State, Step,
+    TargetSeen, Was, classify, classify_with_target, next,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -90,7 +90,7 @@ impl<'a> Facts<'a> {
     /// I-1, I-5: no source's name is free, and no marker, but for those at `stages` or reclaimed,
     /// could stand beside a record that is not live.
     fn is_handed_over(&self, stages: &[Stage], session: &Session) -> bool {
-        let unlocked = AtRetired::Directory(VersionFile::Native);
+        let unlocked = AtRetired::Directory(SecondLock::Native);
         let skipped = |at| session.skipped.contains(&Step::HoldVersion(at));
         let holds = |(at, s): (usize, &SourceSeen)| match marker_at(s.path) {
             Some(m) if m.stage == Stage::Reclaimed => !s.temporary,
@@ -128,7 +128,7 @@ impl<'a> Facts<'a> {
             TargetSeen::None | TargetSeen::NoRecord | TargetSeen::Record(_)
         );
         let is_open = |s: &SourceSeen| {
-            matches!(s.path, AtPath::Directory(VersionFile::Native) | AtPath::Nothing)
+            matches!(s.path, AtPath::Directory(SecondLock::Native) | AtPath::Nothing)
                 && !matches!(s.retired, AtRetired::Directory(_))
         };
         !known && self.seen.sources.iter().all(is_open)
@@ -182,7 +182,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             no_record
                 && matches!(
                     at(source).path,
-                    AtPath::Directory(VersionFile::Native) | AtPath::Nothing
+                    AtPath::Directory(SecondLock::Native) | AtPath::Nothing
                 )
                 && at(source).retired == AtRetired::Nothing
                 && f.seen.claim == ClaimSeen::Id(run.id)
@@ -229,7 +229,7 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
             let only_back = is_abort(intent) && f.is_never_begun();
             no_record
                 && f.marker(source).run.id == id
-                && at(source).retired != AtRetired::Directory(VersionFile::Held)
+                && at(source).retired != AtRetired::Directory(SecondLock::Held)
                 && (given_back || (aborted && f.all_raised(session)) || only_back)
         }
         Step::HoldVersion(source) => {
@@ -239,10 +239,10 @@ fn is_legal(f: &Facts<'_>, intent: Intent, session: &Session, step: Step) -> boo
                     at(source).path,
                     AtPath::Marker(m) if matches!(m.stage, Stage::Tombstone | Stage::Final)
                 )
-                && at(source).retired == AtRetired::Directory(VersionFile::Native)
+                && at(source).retired == AtRetired::Directory(SecondLock::Native)
         }
         Step::ReleaseVersion(source) => {
-            no_record && at(source).retired == AtRetired::Directory(VersionFile::Held)
+            no_record && at(source).retired == AtRetired::Directory(SecondLock::Held)
         }
         Step::DeleteRetired(source) => {
             live && f.all_at(&[Stage::Reclaimed])
@@ -474,11 +474,11 @@ fn i8_no_temporary_file_of_ours_is_left_where_a_side_is_handed_out() {
         temporary: false,
     };
     let open = SourceSeen {
-        path: AtPath::Directory(VersionFile::Native),
+        path: AtPath::Directory(SecondLock::Native),
         retired: AtRetired::Nothing,
         temporary: false,
     };
-    let held = AtRetired::Directory(VersionFile::Held);
+    let held = AtRetired::Directory(SecondLock::Held);
     let session = Session { confirmed: true, ..Session::default() };
     for (intent, source, target, claim) in [
         (Intent::UseKv, open, TargetSeen::None, ClaimSeen::None),
@@ -508,7 +508,7 @@ fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
             target,
             ..marker(stage, Run { attempt, ..old }, Was::Directory)
         }),
-        retired: AtRetired::Directory(VersionFile::Held),
+        retired: AtRetired::Directory(SecondLock::Held),
         temporary: false,
     };
     let mut seen = Observation {
@@ -549,7 +549,7 @@ fn i4_i6_a_lost_target_is_replaced_once_and_every_marker_is_raised() {
 fn i1_i4_a_record_that_is_gone_is_given_up_marker_by_marker_and_nothing_else_goes_on_before() {
     let source = |stage, attempt| SourceSeen {
         path: AtPath::Marker(marker(stage, Run { id: ID, attempt }, Was::Directory)),
-        retired: AtRetired::Directory(VersionFile::Held),
+        retired: AtRetired::Directory(SecondLock::Held),
         temporary: false,
     };
     let mut seen = Observation {
@@ -631,7 +631,7 @@ fn i4_an_unfinished_copy_that_the_markers_contradict_can_be_discarded() {
 #[test]
 fn i4_what_a_killed_seal_left_is_tidied_before_the_source_is_sealed_again() {
     let sealed = marker(Stage::Sealed, Run { id: ID, attempt: 1 }, Was::Directory);
-    let native = VersionFile::Native;
+    let native = SecondLock::Native;
     let source = |path, retired| SourceSeen { path, retired, temporary: false };
     let seen = Observation {
         sources: vec![
@@ -655,7 +655,7 @@ fn i4_a_tombstone_whose_sync_failed_is_not_gone_live_upon() {
     let seen = Observation {
         sources: vec![SourceSeen {
             path: AtPath::Marker(marker(Stage::Tombstone, run, Was::Directory)),
-            retired: AtRetired::Directory(VersionFile::Native),
+            retired: AtRetired::Directory(SecondLock::Native),
             temporary: false,
         }],
         target: TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths }),
@@ -679,7 +679,7 @@ fn i3_what_is_freed_is_durable_in_the_target_first() {
     let seen = Observation {
         sources: vec![SourceSeen {
             path: AtPath::Marker(marker(Stage::Final, run, Was::Directory)),
-            retired: AtRetired::Directory(VersionFile::Held),
+            retired: AtRetired::Directory(SecondLock::Held),
             temporary: false,
         }],
         target: TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths }),
@@ -699,11 +699,11 @@ fn i4_what_was_only_sealed_comes_back_whatever_can_be_known_of_the_target() {
     }
     let sealed = |attempt| SourceSeen {
         path: AtPath::Marker(marker(Stage::Sealed, Run { id: ID, attempt }, Was::Directory)),
-        retired: AtRetired::Directory(VersionFile::Native),
+        retired: AtRetired::Directory(SecondLock::Native),
         temporary: false,
     };
     let open = SourceSeen {
-        path: AtPath::Directory(VersionFile::Native),
+        path: AtPath::Directory(SecondLock::Native),
         retired: AtRetired::Nothing,
         temporary: false,
     };
@@ -762,9 +762,9 @@ fn i4_what_was_only_sealed_comes_back_beside_another_migration_s_claim_which_sta
     };
     let sealed = (
         AtPath::Marker(marker(Stage::Sealed, Run { id: ID, attempt: 1 }, Was::Directory)),
-        AtRetired::Directory(VersionFile::Native),
+        AtRetired::Directory(SecondLock::Native),
     );
-    let open = (AtPath::Directory(VersionFile::Native), AtRetired::Nothing);
+    let open = (AtPath::Directory(SecondLock::Native), AtRetired::Nothing);
     let unseal = Step::Unseal { source: 0, id: ID };
     let mut session = confirmed.clone();
     session.done(unseal);
@@ -803,11 +803,11 @@ fn i4_what_no_invariant_leans_on_is_tried_once_and_gone_on_without() {
     let live = TargetSeen::Record(RecordSeen { stage, run, copied, sources, paths });
     let final_ = SourceSeen {
         path: AtPath::Marker(marker(Stage::Final, run, Was::Directory)),
-        retired: AtRetired::Directory(VersionFile::Native),
+        retired: AtRetired::Directory(SecondLock::Native),
         temporary: false,
     };
     let open = SourceSeen {
-        path: AtPath::Directory(VersionFile::Native),
+        path: AtPath::Directory(SecondLock::Native),
         retired: AtRetired::Nothing,
         temporary: false,
     };

@@ -3,7 +3,7 @@
 
 use super::{
     AtPath, AtRetired, ClaimSeen, MarkerSeen, MigrationId, Observation, RecordSeen, RecordStage,
-    Run, SourceSeen, Stage, State, TargetSeen, VersionFile, Was, classify,
+    Run, SecondLock, SourceSeen, Stage, State, TargetSeen, Was, classify,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,7 +35,7 @@ fn markers() -> Vec<MarkerSeen> {
 fn sources_all() -> Vec<SourceSeen> {
     let mut paths = vec![AtPath::Nothing, AtPath::Damaged, AtPath::Foreign];
     let mut retired = vec![AtRetired::Nothing, AtRetired::Foreign];
-    for version in [VersionFile::Native, VersionFile::Held] {
+    for version in [SecondLock::Native, SecondLock::Held] {
         paths.push(AtPath::Directory(version));
         retired.push(AtRetired::Directory(version));
     }
@@ -60,10 +60,10 @@ fn sources_all() -> Vec<SourceSeen> {
 /// What stands at one source's two names when others are looked at too.
 fn sources_some() -> Vec<SourceSeen> {
     let left_over = marker(Stage::Sealed, Run { id: ID, attempt: 1 }, Was::Directory);
-    let held = AtRetired::Directory(VersionFile::Held);
-    let native = AtRetired::Directory(VersionFile::Native);
+    let held = AtRetired::Directory(SecondLock::Held);
+    let native = AtRetired::Directory(SecondLock::Native);
     let mut sources = product(
-        &[AtPath::Directory(VersionFile::Native), AtPath::Nothing],
+        &[AtPath::Directory(SecondLock::Native), AtPath::Nothing],
         &[AtRetired::Nothing, AtRetired::Marker(left_over), native],
     );
     sources.extend(product(&[AtPath::Damaged], &[native]));
@@ -79,9 +79,9 @@ fn sources_some() -> Vec<SourceSeen> {
 
 /// What stands at one of three sources' names.
 fn sources_few() -> Vec<SourceSeen> {
-    let held = AtRetired::Directory(VersionFile::Held);
+    let held = AtRetired::Directory(SecondLock::Held);
     let mut sources =
-        product(&[AtPath::Directory(VersionFile::Native), AtPath::Nothing], &[AtRetired::Nothing]);
+        product(&[AtPath::Directory(SecondLock::Native), AtPath::Nothing], &[AtRetired::Nothing]);
     sources.extend(product(&[AtPath::Nothing], &[held]));
     for ours in markers().into_iter().filter(|m| m.was == Was::Directory && m.run.id == ID) {
         sources.extend(product(&[AtPath::Marker(ours)], &[held]));
@@ -194,10 +194,10 @@ fn is(source: SourceSeen) -> Is {
     let left_over =
         |m: MarkerSeen| m.plan && m.source && matches!(m.stage, Stage::Sealed | Stage::Restoring);
     match (source.path, source.retired) {
-        (AtPath::Directory(VersionFile::Native) | AtPath::Nothing, AtRetired::Nothing) => {
+        (AtPath::Directory(SecondLock::Native) | AtPath::Nothing, AtRetired::Nothing) => {
             Is::Open(source.path)
         }
-        (AtPath::Directory(VersionFile::Native) | AtPath::Nothing, AtRetired::Marker(m))
+        (AtPath::Directory(SecondLock::Native) | AtPath::Nothing, AtRetired::Marker(m))
             if left_over(m) =>
         {
             Is::Open(source.path)

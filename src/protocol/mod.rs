@@ -31,8 +31,8 @@ mod seen;
 pub use classify::{Contradiction, Place, State, classify, classify_with_target};
 pub use next::{Intent, NotAllowed, Session, Step, next};
 pub use seen::{
-    AtPath, AtRetired, ClaimSeen, MarkerSeen, Observation, RecordSeen, SourceSeen, TargetSeen,
-    VersionFile,
+    AtPath, AtRetired, ClaimSeen, MarkerSeen, Observation, RecordSeen, SecondLock, SourceSeen,
+    TargetSeen,
 };
 
 use serde::{Deserialize, Serialize};

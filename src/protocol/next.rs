@@ -3,7 +3,7 @@
 use super::classify::{ATTEMPT_OF_A_SEAL, Marked, Sources, refuse_recordless, refuse_records};
 use super::{
     AtRetired, Attempt, ClaimSeen, Contradiction, MigrationId, Observation, RecordSeen,
-    RecordStage, Run, Stage, State, TargetSeen, VersionFile, Was, classify, classify_with_target,
+    RecordStage, Run, SecondLock, Stage, State, TargetSeen, Was, classify, classify_with_target,
 };
 use std::collections::BTreeSet;
 
@@ -492,7 +492,7 @@ impl<'a> View<'a> {
     fn hold(&self) -> Option<Step> {
         let lifted = |m: &&Marked| {
             matches!(m.marker.stage, Stage::Tombstone | Stage::Final)
-                && m.retired == Some(VersionFile::Native)
+                && m.retired == Some(SecondLock::Native)
                 && !self.session.skipped.contains(&Step::HoldVersion(m.source))
         };
         self.sources.marked.iter().find(lifted).map(|m| Step::HoldVersion(m.source))
@@ -574,8 +574,8 @@ impl<'a> View<'a> {
     /// The last marked source's way back, its second lock lifted first.
     fn unseal(&self) -> Option<Step> {
         self.sources.marked.last().map(|m| match m.retired {
-            Some(VersionFile::Held) => Step::ReleaseVersion(m.source),
-            Some(VersionFile::Native) | None => {
+            Some(SecondLock::Held) => Step::ReleaseVersion(m.source),
+            Some(SecondLock::Native) | None => {
                 Step::Unseal { source: m.source, id: m.marker.run.id }
             }
         })

@@ -32,7 +32,7 @@ pub enum AtPath {
     /// Nothing.
     Nothing,
     /// A directory.
-    Directory(VersionFile),
+    Directory(SecondLock),
     /// A whole marker of ours.
     Marker(MarkerSeen),
     /// A marker of ours that can't be read whole.
@@ -47,19 +47,19 @@ pub enum AtRetired {
     /// Nothing.
     Nothing,
     /// A directory.
-    Directory(VersionFile),
+    Directory(SecondLock),
     /// A whole marker of ours.
     Marker(MarkerSeen),
     /// Anything else, a damaged marker among it.
     Foreign,
 }
 
-/// Whose `version` file a store's directory holds.
+/// Whether the second lock inside a store's directory is set: its `version` file is ours then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum VersionFile {
-    /// Any but ours: fjall's own, another program's, or none.
+pub enum SecondLock {
+    /// It is not: the file is fjall's own, another program's, or there is none.
     Native,
-    /// Our replacement: the second lock is set.
+    /// It is.
     Held,
 }
 

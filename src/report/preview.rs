@@ -2,14 +2,15 @@
 
 use crate::drive::{Survey, survey};
 use crate::error::{Cause, Error, shown_files, size};
-use crate::kv::{Look, Site, Standing, Store, inventory};
 use crate::look::{Places, Seen};
 use crate::mapping::Keyspace;
 use crate::observer::{Observer, Pace, Phase};
+use crate::place::{Look, Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::record::KeyspaceRecorded;
-use crate::protocol::{Intent, Stage, State, VersionFile};
+use crate::protocol::{Intent, SecondLock, Stage, State};
 use crate::report::status::{CONTRADICTION, UNKNOWN, worker};
+use crate::source::{Store, inventory};
 use crate::sql::{Access, Target};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -233,7 +234,7 @@ impl Preview {
         let mut total = (0, 0);
         for (site, keyspaces) in places.sites.iter().zip(keyspaces) {
             // One that was refused has no keyspaces.
-            let is_open = Standing::at(&site.path)? == Standing::Directory(VersionFile::Native);
+            let is_open = Standing::at(&site.path)? == Standing::Directory(SecondLock::Native);
             let open = || Store::open(&site.name, &site.path, inventory::tree(&site.path)?);
             let store = (is_open && !keyspaces.is_empty()).then(open).transpose()?;
             // Opening it may replay a long journal, which is not counting.

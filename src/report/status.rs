@@ -3,15 +3,15 @@
 use crate::disk::lock::held_by;
 use crate::error::{Cause, Error, in_two};
 use crate::from_marker::plan_from_marker;
-use crate::kv::inventory::{self, Tree};
-use crate::kv::{Look, Site, Standing};
 use crate::look::{Places, Seen, Verb, verbs, without_target};
+use crate::place::{Look, Site, Standing};
 use crate::plan::Plan;
 use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
-    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, Stage, State, VersionFile, Was,
+    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, SecondLock, Stage, State, Was,
 };
+use crate::source::inventory::{self, Tree};
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -327,7 +327,7 @@ fn source(site: &Site, look: &Look, known: &[MigrationId]) -> SourceStatus {
         directory: matches!(path, Standing::Directory(_)),
         retired: matches!(retired, Standing::Directory(_))
             .then(|| site.retired.display().to_string()),
-        second_lock: *retired == Standing::Directory(VersionFile::Held),
+        second_lock: *retired == Standing::Directory(SecondLock::Held),
         was: marker.map(|marker| marker.was),
         id: marker.map(|marker| marker.id),
         attempt: marker.map(|marker| marker.attempt),

@@ -1,8 +1,8 @@
 //! The files below a store's folder: which are the engine's own, and which are not. Both are decided
 //! here alone.
 
+use super::second_lock;
 use super::store::Store;
-use super::version;
 use crate::disk::Folder;
 use crate::disk::walk::{Entry, Removed, Syncs, Visitor, syncing, walk};
 use crate::error::Cause;
@@ -106,7 +106,7 @@ fn is_number(text: &str) -> bool {
 pub(crate) fn tree(path: &Path) -> Result<Tree, Cause> {
     let mut tree = Tree::default();
     walk(&Folder::open(path)?, &mut tree)?;
-    tree.has_version = version::original(path)?.is_some();
+    tree.has_version = second_lock::original(path)?.is_some();
     Ok(tree)
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn sync(path: &Path) -> Result<Tree, Cause> {
     syncing(path, |syncs| {
         let mut synced = Synced { tree: Tree::default(), syncs };
         walk(&folder, &mut synced)?;
-        synced.tree.has_version = version::original(path)?.is_some();
+        synced.tree.has_version = second_lock::original(path)?.is_some();
         Ok(synced.tree)
     })
 }

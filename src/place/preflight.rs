@@ -1,14 +1,13 @@
 //! Looking before leaping: everything about a source that would stop a migration is found out
 //! before anything is changed.
 
-use super::inventory::{self, Tree};
 use super::site::Site;
-use super::store::Store;
-use super::version;
 use crate::disk;
 use crate::disk::held::{Held, remove_empty};
 use crate::error::Cause;
 use crate::protocol::MigrationId;
+use crate::source::inventory::{self, Tree};
+use crate::source::{Store, second_lock};
 use std::fs;
 use std::path::Path;
 
@@ -22,7 +21,7 @@ pub(crate) fn preflight(site: &Site) -> Result<Store, Cause> {
     if disk::is_mount_root(&site.path)? {
         return Err(Cause::MountPoint { name: site.name.clone(), path: site.path.clone() });
     }
-    version::check_native(&site.name, &site.path)?;
+    second_lock::check_native(&site.name, &site.path)?;
     // Opening would follow a link, and no file beyond one is synced, locked or sealed.
     let before = inventory::tree(&site.path)?;
     check_in_one_place(site, &before)?;
@@ -65,7 +64,7 @@ pub(crate) fn try_place(site: &Site, store: Option<&Path>) -> Result<Held, Cause
     if let Some(store) = store {
         disk::check_changeable(store)?;
         disk::check_may_rename(site.folder(), store)?;
-        super::version::try_replace(store)?;
+        second_lock::try_replace(store)?;
     }
     let [a, b] = site.probes();
     for probe in [&a, &b] {

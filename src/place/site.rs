@@ -1,13 +1,12 @@
 //! A source's place on disk: its path, the retired name beside it, and what stands at both.
 
-use super::inventory;
 use super::preflight::is_taken;
-use super::version;
 use crate::disk;
 use crate::disk::owner::Owner;
 use crate::error::Cause;
 use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
-use crate::protocol::{MigrationId, Stage, VersionFile};
+use crate::protocol::{MigrationId, SecondLock, Stage};
+use crate::source::{inventory, second_lock};
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ pub(crate) struct Site {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Nothing,
-    Directory(VersionFile),
+    Directory(SecondLock),
     Marker(Box<Marker>),
     /// A marker of ours, and why it can't be read.
     Damaged(String),
@@ -160,7 +159,7 @@ impl Standing {
             return Ok(Self::Nothing);
         };
         if metadata.is_dir() {
-            return Ok(Self::Directory(version::look(path)?));
+            return Ok(Self::Directory(second_lock::look(path)?));
         }
         if !metadata.is_file() {
             let kind = if metadata.is_symlink() { "a symbolic link" } else { "a device or socket" };

@@ -1,5 +1,6 @@
 //! Reading a store through fjall, writing as little as fjall allows.
 
+use super::errors;
 use super::inventory::{self, Tree};
 use crate::disk::lock::holder_of;
 use crate::disk::owner::as_owner_of;
@@ -46,7 +47,7 @@ impl Store {
     /// fjall itself may cut a torn tail off a journal, as every open does.
     pub(crate) fn open(name: &str, path: &Path, tree: Tree) -> Result<Self, Cause> {
         let folder = crate::disk::open(path).map_err(Cause::io("open", path))?;
-        super::version::check_native(name, path)?;
+        super::second_lock::check_native(name, path)?;
         check_layout(name, path)?;
         check_whole(name, path, &tree)?;
         // Where /proc is not mounted it is opened by its name, and can't be read on.
@@ -67,7 +68,7 @@ impl Store {
     }
 
     /// Makes all of it durable, as [`inventory::sync`] does, and remembers what that is.
-    pub(super) fn sync(&mut self) -> Result<(), Cause> {
+    pub(crate) fn sync(&mut self) -> Result<(), Cause> {
         self.tree = inventory::sync(&self.path)?;
         Ok(())
     }
@@ -219,7 +220,7 @@ fn is_same(path: &Path, folder: &File) -> bool {
 
 /// Opens a store as a daemon does. It is never created.
 pub(crate) fn open_native(name: &str, path: &Path) -> Result<Database, Cause> {
-    super::version::check_native(name, path)?;
+    super::second_lock::check_native(name, path)?;
     check_layout(name, path)?;
     guarded("open", path, || Database::builder(path).open())
         .map_err(|cause| busy_or(cause, name, path))
@@ -248,7 +249,7 @@ fn guarded<T>(
         {
             Err(denied)
         }
-        Ok(Err(error)) => Err(match (advice::damage(&error), advice::io_within(&error)) {
+        Ok(Err(error)) => Err(match (errors::damage(&error), advice::io_within(&error)) {
             (Some(reason), _) => {
                 tracing::warn!(path = %path.display(), %error, "a damaged store");
                 damaged(reason)
@@ -258,7 +259,7 @@ fn guarded<T>(
                 advice::within(&error, path).unwrap_or("the store itself does not open or read; open it with the program that wrote it, or restore it from a backup"),
             ),
             (None, None) => failed(
-                advice::told(&error),
+                errors::told(&error),
                 "open it with the program that wrote it, and run this again",
             ),
         }),

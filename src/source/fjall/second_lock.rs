@@ -4,13 +4,13 @@
 use crate::disk;
 use crate::disk::owner::Owner;
 use crate::error::Cause;
-use crate::protocol::VersionFile;
+use crate::protocol::SecondLock;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a store of fjall 3 holds in its `version` file.
-pub(super) const NATIVE: &[u8] = b"FJL\x03";
+pub(crate) const NATIVE: &[u8] = b"FJL\x03";
 
 /// How our replacement begins: fjall reads it and answers `InvalidVersion(None)`.
 const HELD: &str =
@@ -32,7 +32,7 @@ fn temporary(store: &Path) -> PathBuf {
 
 /// The bytes of a store's `version` file; none where there is no such file. What is not a regular file
 /// is not opened: a FIFO would be waited for.
-pub(super) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
+pub(crate) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
     if !disk::metadata(&path(store))?.is_some_and(|metadata| metadata.is_file()) {
         return Ok(None);
     }
@@ -44,13 +44,13 @@ pub(super) fn read(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
 }
 
 /// Whose it is.
-pub(super) fn look(store: &Path) -> Result<VersionFile, Cause> {
+pub(crate) fn look(store: &Path) -> Result<SecondLock, Cause> {
     let held = read(store)?.is_some_and(|bytes| bytes.starts_with(HELD.as_bytes()));
-    Ok(if held { VersionFile::Held } else { VersionFile::Native })
+    Ok(if held { SecondLock::Held } else { SecondLock::Native })
 }
 
 /// The store's own bytes, whether or not the second lock is set; none where it had no such file.
-pub(super) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
+pub(crate) fn original(store: &Path) -> Result<Option<Vec<u8>>, Cause> {
     Ok(read(store)?.and_then(original_of))
 }
 
@@ -61,10 +61,10 @@ fn original_of(found: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// Sets the second lock; durable when it returns.
-pub(super) fn hold(store: &Path) -> Result<(), Cause> {
+pub(crate) fn hold(store: &Path) -> Result<(), Cause> {
     match look(store)? {
-        VersionFile::Held => Ok(()),
-        VersionFile::Native => {
+        SecondLock::Held => Ok(()),
+        SecondLock::Native => {
             let found = read(store)?;
             let original = found.as_ref().map_or_else(|| NONE.to_owned(), hex::encode);
             let text = format!("{HELD}{original}\n");
@@ -74,7 +74,7 @@ pub(super) fn hold(store: &Path) -> Result<(), Cause> {
 }
 
 /// Lifts the second lock; durable when it returns.
-pub(super) fn release(store: &Path) -> Result<(), Cause> {
+pub(crate) fn release(store: &Path) -> Result<(), Cause> {
     let found = read(store)?.filter(|bytes| bytes.starts_with(HELD.as_bytes()));
     let Some(found) = found else { return Ok(()) };
     if let Some(bytes) = original_of(found.clone()) {
@@ -85,7 +85,7 @@ pub(super) fn release(store: &Path) -> Result<(), Cause> {
 }
 
 /// Tries what setting the second lock will need. Nothing that lasts is changed.
-pub(super) fn try_replace(store: &Path) -> Result<(), Cause> {
+pub(crate) fn try_replace(store: &Path) -> Result<(), Cause> {
     if disk::metadata(&path(store))?.is_some() {
         disk::check_changeable(&path(store))?;
     }
@@ -175,7 +175,7 @@ mod tests {
                 None => fs::remove_file(path(store)).unwrap(),
             }
             hold(store).unwrap();
-            assert_eq!(look(store).unwrap(), VersionFile::Held);
+            assert_eq!(look(store).unwrap(), SecondLock::Held);
             assert_eq!(super::original(store).unwrap().as_deref(), original);
             release(store).unwrap();
             assert_eq!(super::original(store).unwrap().as_deref(), original);

@@ -1,16 +1,15 @@
 //! The fence of a source: its directory and a marker file exchange their names. The name is never
 //! free in between.
 
-use super::inventory::{self, Deleted};
 use super::site::{Site, Standing};
-use super::store::Store;
-use super::version;
 use crate::disk::lock::FileLock;
 use crate::disk::owner::Owner;
 use crate::disk::{self, Folder};
 use crate::error::Cause;
 use crate::protocol::marker::Marker;
 use crate::protocol::{MigrationId, Stage, Was};
+use crate::source::inventory::{self, Deleted};
+use crate::source::{Store, second_lock};
 use std::path::Path;
 
 /// A marker, and the bytes of its file.
@@ -25,7 +24,7 @@ impl Site {
     pub(crate) fn version(&self) -> Result<Option<Vec<u8>>, Cause> {
         for place in [&self.path, &self.retired] {
             if matches!(Standing::at(place)?, Standing::Directory(_)) {
-                return version::original(place);
+                return second_lock::original(place);
             }
         }
         Ok(None)
@@ -114,12 +113,12 @@ impl Site {
 
     /// Sets the second lock in the retired store; durable when it returns.
     pub(crate) fn hold_version(&self) -> Result<(), Cause> {
-        version::hold(&self.retired)
+        second_lock::hold(&self.retired)
     }
 
     /// Lifts the second lock in the retired store; durable when it returns.
     pub(crate) fn release_version(&self) -> Result<(), Cause> {
-        version::release(&self.retired)
+        second_lock::release(&self.retired)
     }
 
     /// Deletes the retired store's own files, whose marker must say that they may go, and its folder,
