@@ -6,7 +6,7 @@ use crate::drive::hints;
 use crate::look::Places;
 use crate::plan::{Plan, SourceBuilder};
 use crate::protocol::marker::{Marker, SourceNamed};
-use crate::protocol::matrix::pinned_at;
+use crate::protocol::tests::matrix::pinned_at;
 use crate::protocol::{MigrationId, RecordStage, Run, Stage, State, Was};
 use crate::sql::Access;
 use std::fmt::Write;

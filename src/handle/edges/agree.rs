@@ -2,8 +2,8 @@
 
 use super::without_or_with_another_ticket::TICKETS;
 use super::{ROWS, Row};
-use crate::protocol::closure::INTENTS;
-use crate::protocol::matrix::{ID, every_observation};
+use crate::protocol::tests::closure::INTENTS;
+use crate::protocol::tests::matrix::{ID, every_observation};
 use crate::protocol::{Intent, NotAllowed, Session, State, Step, classify_with_target, next};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -122,7 +122,7 @@ fn what_stops_a_move_is_that_there_is_no_such_method_or_that_it_wants_other_argu
 
 #[test]
 fn every_ticket_is_for_one_method_and_is_tried_with_every_other() {
-    let source = include_str!("../../handle.rs");
+    let source = include_str!("../mod.rs");
     let after = |start: &str, end: &str| -> Vec<String> {
         let rest = source.split(start).skip(1);
         rest.map(|rest| rest.split(end).next().unwrap().to_owned()).collect()

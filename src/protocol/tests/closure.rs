@@ -2,7 +2,7 @@
 //! inside any two steps (I-7). Breadth-first and exact.
 
 use super::matrix::{ID, marker, pinned};
-use super::{
+use crate::protocol::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, Observation, RecordSeen,
     RecordStage, Run, SecondLock, Session, SourceSeen, Stage, State, Step, TargetSeen, Was,
     classify, next,

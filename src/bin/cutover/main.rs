@@ -1,28 +1,16 @@
 //! The operator's command.
 
-#[path = "cutover/arguments.rs"]
 mod arguments;
-#[path = "cutover/ask.rs"]
 mod ask;
-#[path = "cutover/demo.rs"]
 mod demo;
-#[path = "cutover/exit.rs"]
 mod exit;
-#[path = "cutover/halves.rs"]
 mod halves;
-#[path = "cutover/pages.rs"]
 mod pages;
-#[path = "cutover/plan_file.rs"]
 mod plan_file;
-#[path = "cutover/progress.rs"]
 mod progress;
-#[path = "cutover/rehearse.rs"]
 mod rehearse;
-#[path = "cutover/report.rs"]
 mod report;
-#[path = "cutover/signals.rs"]
 mod signals;
-#[path = "cutover/verbs.rs"]
 mod verbs;
 
 use arguments::{Arguments, Command, GoBack, PlanArguments};

@@ -2,7 +2,7 @@
 
 use super::closure::INTENTS;
 use super::matrix::{ID, every_observation, marker, pinned};
-use super::{
+use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, Contradiction, Intent, MarkerSeen, MigrationId, NotAllowed,
     Observation, RecordSeen, RecordStage, Run, SecondLock, Session, SourceSeen, Stage, State, Step,
     TargetSeen, Was, classify, classify_with_target, next,
@@ -600,7 +600,7 @@ fn i1_i4_a_record_that_is_gone_is_given_up_marker_by_marker_and_nothing_else_goe
     assert_eq!(refused, Err(NotAllowed::Contradiction(Contradiction::RecordGoneElsewhere)));
 }
 
-/// Each contradiction that says so in its text (`src/error.rs`) has this way out, and no other has.
+/// Each contradiction that says so in its text (`src/error/mod.rs`) has this way out, and no other has.
 #[test]
 fn i4_an_unfinished_copy_that_the_markers_contradict_can_be_discarded() {
     let confirmed = Session { confirmed: true, ..Session::default() };

@@ -55,7 +55,7 @@ stages! {
 /// A plan in state `S`, and the locks that keep it there: nobody else who asks for them looks or
 /// acts until the handle is dropped.
 ///
-/// A move that the state does not have does not compile; `src/handle/edges.rs` tries each from each
+/// A move that the state does not have does not compile; `src/handle/edges/mod.rs` tries each from each
 /// state. The SQL database is not handed out before the tombstones stand:
 ///
 /// ```compile_fail,E0599

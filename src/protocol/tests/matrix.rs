@@ -1,7 +1,7 @@
 //! The whole matrix: every observation that the alphabets below spell is one state or one
 //! contradiction, as the table of states says, and the counts are pinned.
 
-use super::{
+use crate::protocol::{
     AtPath, AtRetired, ClaimSeen, MarkerSeen, MigrationId, Observation, RecordSeen, RecordStage,
     Run, SecondLock, SourceSeen, Stage, State, TargetSeen, Was, classify,
 };
@@ -335,7 +335,7 @@ fn count_answers(count: usize) -> String {
 }
 
 pub(super) fn pinned(name: &str, found: &str, committed: &str) {
-    pinned_at(&format!("src/protocol/matrix/{name}"), found, committed);
+    pinned_at(&format!("src/protocol/tests/matrix/{name}"), found, committed);
 }
 
 /// Compares with what is committed; `CUTOVER_PIN=1` commits what was found, to be read as a diff.
@@ -366,7 +366,7 @@ fn every_observation_of_three_sources_has_the_answer_of_the_table() {
 /// A variant that nothing leads to would be a superfluous one.
 #[test]
 fn every_contradiction_is_reached() {
-    let source = include_str!("classify.rs");
+    let source = include_str!("../classify.rs");
     let body = source.split("pub enum Contradiction {").nth(1).unwrap();
     let body = body.split("\n}").next().unwrap();
     let variants = body.lines().map(str::trim).filter(|line| line.starts_with(char::is_uppercase));
