@@ -5,7 +5,10 @@
 
 use crate::child;
 use crate::command::unchanged;
-use crate::common::{SOURCES, read_store, small_daemon, small_plan, small_store, snapshot};
+use crate::common::{
+    SOURCES, read_store, small_daemon, small_plan, small_plan_builder, small_store, snapshot,
+};
+use crate::daemon::fresh_handle;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -16,6 +19,8 @@ const COMMAND: &str = env!("CARGO_BIN_EXE_cutover");
 const ROOT: u32 = 0;
 /// The daemon's user: a number is enough.
 const DAEMON: u32 = 1000;
+/// Somebody else.
+const STRANGER: u32 = 1003;
 
 fn text(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
@@ -51,6 +56,7 @@ fn give(path: &Path, uid: u32) {
 struct Stores {
     temporary: tempfile::TempDir,
     folder: PathBuf,
+    target: PathBuf,
 }
 
 impl Stores {
@@ -64,7 +70,8 @@ impl Stores {
             read_store(&folder.join(name));
         }
         give(&folder, uid);
-        Self { temporary, folder }
+        let target = folder.join("target.sqlite");
+        Self { temporary, folder, target }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -72,7 +79,7 @@ impl Stores {
     }
 
     fn target(&self) -> PathBuf {
-        self.at("target.sqlite")
+        self.target.clone()
     }
 
     /// Runs the operator's command as a user with an umask: a verb, and options of its own.
@@ -725,6 +732,55 @@ pub fn swap(folder: &Path, victim: &str) {
     }
 }
 
+#[test]
+fn a_target_that_a_stranger_has_put_into_a_shared_folder_is_refused_and_the_way_back_works() {
+    for sealed in [false, true] {
+        let stores = Stores::of(DAEMON);
+        let shared = stores.temporary.path().join("shared");
+        fs::create_dir(&shared).expect("a folder");
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("a mode");
+        let stores = Stores { target: shared.join("target.sqlite"), ..stores };
+        if sealed {
+            let plan = small_plan_builder(&stores.folder).target(stores.target());
+            fresh_handle(&plan.build().expect("a plan")).begin().expect("seals");
+        }
+        fs::write(stores.target(), "").expect("writes");
+        give(&stores.target(), STRANGER);
+        fs::set_permissions(stores.target(), fs::Permissions::from_mode(0o666)).expect("a mode");
+        let before = snapshot(&stores.folder);
+        let words = stores.ends("022", "migrate", 3);
+        assert!(words.contains("belongs to user 1003, who owns none of the stores"), "{words}");
+        let made = fs::read(stores.target()).expect("reads");
+        assert!(made.is_empty() || sealed && !made.windows(5).any(|at| at == b"TABLE"));
+        if sealed {
+            stores.ends("022", "abort", 0);
+        } else {
+            unchanged(&stores.folder, &before);
+        }
+        fs::remove_file(stores.target()).expect("removes");
+        stores.ends("022", "migrate", 0);
+    }
+}
+
+/// Root's folder with the daemon's files in it: fjall opened them as root, and what was put back was
+/// root's.
+#[test]
+fn a_store_in_root_s_folder_with_another_s_files_is_refused_before_anything_is_changed() {
+    let stores = Stores::of(DAEMON);
+    let store = stores.at("sessions");
+    std::os::unix::fs::chown(&store, Some(ROOT), Some(DAEMON)).expect("root's");
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o2775)).expect("a mode");
+    let before = snapshot(&stores.folder);
+    for verb in ["plan", "migrate"] {
+        let words = stores.ends("022", verb, 3);
+        assert!(words.contains("and the store's folder to user 0 (root)"), "{words}");
+        assert!(words.contains("chown -R"), "{words}");
+        unchanged(&stores.folder, &before);
+    }
+    give(&stores.folder, DAEMON);
+    stores.ends("022", "migrate", 0);
+}
+
 /// A backup that root put back, or a daemon that ran as root once: root could move the store, and the
 /// daemon could not have used it after a way back.
 #[test]
@@ -742,12 +798,9 @@ fn a_file_that_its_store_s_owner_may_not_use_is_refused_before_anything_is_chang
         fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("a mode");
         let before = snapshot(&stores.folder);
         let words = stores.ends("022", "migrate", 3);
-        let said = format!(
-            "{} belongs to user 0 (root) with mode {mode:o}, and this is user",
-            closed.display()
-        );
+        let said = format!("{} belongs to user 0 (root) with mode {mode:o}", closed.display());
         assert!(words.contains(&said), "{words}");
-        assert!(words.contains(&format!("give it to user {DAEMON}")), "{words}");
+        assert!(words.contains(&format!("let user {DAEMON}")), "{words}");
         assert_eq!(snapshot(&stores.folder), before);
         give(&stores.folder, DAEMON);
         stores.ends("022", "migrate", 0);

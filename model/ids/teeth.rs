@@ -5,7 +5,7 @@ use super::{Repository, complaints};
 
 const INVARIANTS: &str = "# Invariants\n\n### I-1 One writer\n\nTested by: `i1_one_writer`.\n";
 const ASSUMPTIONS: &str = "# Assumptions\n\n### A-1 A rename is one step\n\n\
-    Tested by: `i1_one_writer`,\n`what_is_renamed_is_there`; leaned upon in `src/disk/mod.rs`.\n\n\
+    Tested by: `i1_one_writer`,\n`what_is_renamed_is_there`; leaned upon in `src/disk.rs`.\n\n\
     ### A-2 A sync is kept\n\nCan't be tested: the disk decides.\n";
 const LIMITS: &str =
     "# Limits\n\n- **L-1 Mounts.** See [the words](invariants.md#i-1-one-writer).\n";
@@ -22,9 +22,9 @@ fn whole() -> Repository {
         ("docs/limits.md", LIMITS),
         ("docs/README.md", ORDER),
         ("docs/decisions/1.md", "# Why\n"),
-        ("src/disk/mod.rs", DISK),
+        ("src/disk.rs", DISK),
         ("src/protocol/mod.rs", "#[cfg(test)]\nmod closure;\n"),
-        ("src/protocol/tests/closure.rs", "// I-1 in every world\n"),
+        ("src/protocol/closure.rs", "// I-1 in every world\n"),
         ("model/crash.rs", TESTS),
     ] {
         repository.texts.insert(path.to_owned(), text.to_owned());
@@ -52,7 +52,7 @@ fn a_whole_repository_is_passed() {
 fn an_id_that_nothing_declares_is_refused_wherever_it_is_used() {
     let words = "uses A-3, which nothing declares";
     for (path, from, to) in [
-        ("src/disk/mod.rs", "free.", "free (A-3)."),
+        ("src/disk.rs", "free.", "free (A-3)."),
         ("model/crash.rs", "The story.", "The story of A-3's end."),
         ("docs/limits.md", "Mounts.", "Mounts, A-3."),
         ("docs/invariants.md", "# Invariants", "# Invariants\n\n```text\nA-3\n```"),
@@ -77,16 +77,13 @@ fn an_id_that_was_retired_is_refused_when_it_comes_back() {
 #[test]
 fn an_invariant_must_be_named_where_it_is_enforced_by_a_test_and_in_a_model() {
     let enforced = ["no comment in src/ says where I-1 is enforced"];
-    assert_eq!(found("src/disk/mod.rs", "// I-1: the", "// The"), enforced);
+    assert_eq!(found("src/disk.rs", "// I-1: the", "// The"), enforced);
     // Neither code nor the tests inside a file are where a rule is enforced.
-    assert_eq!(
-        found("src/disk/mod.rs", "// I-1: the", "const S: &str = \"I-1\"; // The"),
-        enforced
-    );
+    assert_eq!(found("src/disk.rs", "// I-1: the", "const S: &str = \"I-1\"; // The"), enforced);
     let inside = "#[cfg(test)]\nmod tests {\n// I-1: the";
-    assert_eq!(found("src/disk/mod.rs", "// I-1: the", &format!("\n{inside}")), enforced);
+    assert_eq!(found("src/disk.rs", "// I-1: the", &format!("\n{inside}")), enforced);
     let unmodelled = ["no model names I-1, and nothing says why"];
-    assert_eq!(found("src/protocol/tests/closure.rs", "I-1", "all"), unmodelled);
+    assert_eq!(found("src/protocol/closure.rs", "I-1", "all"), unmodelled);
 
     let mut repository = whole();
     for text in repository.texts.values_mut() {
@@ -106,7 +103,7 @@ fn an_invariant_must_be_named_where_it_is_enforced_by_a_test_and_in_a_model() {
 #[test]
 fn an_invariant_that_no_model_can_speak_of_says_why() {
     let mut repository = whole();
-    repository.texts.remove("src/protocol/tests/closure.rs");
+    repository.texts.remove("src/protocol/closure.rs");
     let words = repository.texts.get_mut("docs/invariants.md").expect("a file");
     words.push_str("\nNot modelled: it is about bytes.\n");
     assert_eq!(complaints(&repository, &[]), [""; 0]);
@@ -144,7 +141,7 @@ fn a_file_that_is_not_there_is_refused() {
         let words = format!("Mounts, `{name}`.");
         assert_eq!(found("docs/limits.md", "Mounts.", &words), lost(name));
     }
-    for name in ["src/disk/mod.rs", "disk.rs", "limits.md", "<dir>/version", "data/accounts"] {
+    for name in ["src/disk.rs", "disk.rs", "limits.md", "<dir>/version", "data/accounts"] {
         let words = format!("Mounts, `{name}`.");
         assert_eq!(found("docs/limits.md", "Mounts.", &words), [""; 0]);
     }
@@ -157,7 +154,7 @@ fn a_link_that_leads_nowhere_is_refused() {
     let lost =
         ["docs/limits.md links to #i-1-two in docs/invariants.md, and there is no such heading"];
     assert_eq!(found("docs/limits.md", "i-1-one-writer", "i-1-two"), lost);
-    for there in ["#limits", "../src/disk/mod.rs", "https://example.org/a#b"] {
+    for there in ["#limits", "../src/disk.rs", "https://example.org/a#b"] {
         assert_eq!(found("docs/limits.md", "invariants.md#i-1-one-writer", there), [""; 0]);
     }
 }

@@ -120,6 +120,22 @@ fn a_store_that_a_daemon_holds_open_is_refused_and_the_daemon_is_named() {
     }
 }
 
+/// Another plan took a store that this one had retired, and both went live with it.
+#[test]
+fn a_store_that_another_migration_has_retired_is_no_source() {
+    let daemon = Daemon::copying();
+    let retired = daemon.at("accounts.retired");
+    let plan = Plan::builder("other")
+        .source("accounts", &retired, |source| source.every_keyspace())
+        .target(daemon.at("other.sqlite"))
+        .build()
+        .expect("a plan");
+    let marker = daemon.at("accounts").display().to_string();
+    let words = ["it is the retired store of the migration whose marker stands at", &marker];
+    refused(daemon.path(), &plan, |c| matches!(c, Cause::NotAStore { .. }), &words);
+    drop(cutover::sql(&daemon.plan(), &mut ()).expect("goes on"));
+}
+
 #[test]
 fn a_missing_folder_is_refused_and_not_created() {
     let daemon = Daemon::fresh();

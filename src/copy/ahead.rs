@@ -111,9 +111,8 @@ pub(super) fn count(
         if is_stopped() {
             return;
         }
-        let counted = rest.store.map_or(Ok(Some(0)), |store| {
-            store.as_its_owner(|| store.count(rest.keyspace, &is_stopped))
-        });
+        let counted =
+            rest.store.map_or(Ok(Some(0)), |store| store.count(rest.keyspace, &is_stopped));
         let Some(counted) = counted.transpose() else { return };
         if counts.send(counted).is_err() {
             return;
@@ -140,7 +139,7 @@ fn read_keyspace(
     let mut batch = queue.empty();
     let mut is_closed = false;
     if let Some(store) = rest.store {
-        let mut take = |key: &[u8], value: &[u8]| {
+        store.visit(rest.keyspace, rest.after.as_deref(), &mut |key, value| {
             batch.add(key, value);
             if chunk.add(key.len() + value.len()) {
                 batch.end = Some(End::Chunk);
@@ -150,9 +149,7 @@ fn read_keyspace(
             let full = std::mem::replace(&mut batch, queue.empty());
             is_closed = !queue.push(Ok(full));
             Ok(!is_closed)
-        };
-        let after = rest.after.as_deref();
-        store.as_its_owner(|| store.visit(rest.keyspace, after, &mut take))?;
+        })?;
     }
     if !is_closed {
         let is_full = chunk.add(keyspace_bytes);

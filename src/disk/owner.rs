@@ -3,7 +3,7 @@
 
 use crate::disk;
 use crate::error::Cause;
-use crate::error::denied::{mode_of, own_uid, user};
+use crate::error::denied::{mode_of, own_uid, primary_group, user};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -126,6 +126,11 @@ impl Owner {
         self
     }
 
+    /// Whether a file is neither this user's nor root's, nor of the user who owns this.
+    pub(crate) fn is_stranger_to(&self, file: &Metadata) -> bool {
+        ![0, own_uid(), self.uid].contains(&file.uid())
+    }
+
     /// Whose it is, as messages name a user.
     pub(crate) fn user(&self) -> String {
         user(self.uid)
@@ -197,7 +202,8 @@ impl Owner {
 
 /// Calls `call`, which opens what is in `folder` by its path, as the user who owns that folder, where
 /// root runs this: no link that this user has put in there leads `call` to what the user may not use.
-/// Only this thread, and what `call` starts, has that user's rights meanwhile.
+/// Only this thread, and what `call` starts, has that user's rights meanwhile. Where it has them already,
+/// `call` is only called.
 ///
 /// # Panics
 ///
@@ -207,15 +213,15 @@ pub(crate) fn as_owner_of<T>(
     path: &Path,
     call: impl FnOnce() -> T,
 ) -> Result<T, Cause> {
-    let found = folder.metadata().map_err(Cause::io("look at", path))?;
-    if own_uid() != 0 || found.uid() == 0 {
+    if own_uid() != 0 {
         return Ok(call());
     }
-    let owner = Owner::new(path, &found, None);
-    let _rights = Rights::of(&owner).map_err(|errno| match errno {
-        Errno::PERM => owner.refused(),
-        errno => Cause::io_rustix("take the rights of the owner of", path)(errno),
-    })?;
+    let found = folder.metadata().map_err(Cause::io("look at", path))?;
+    if found.uid() == 0 {
+        return Ok(call());
+    }
+    let _rights = Rights::of(found.uid())
+        .map_err(Cause::io_rustix("take the rights of the owner of", path))?;
     Ok(call())
 }
 
@@ -226,16 +232,19 @@ struct Rights {
 }
 
 impl Rights {
-    /// Lets this thread have those of a user instead. What may not be lent is given back by the drop.
-    fn of(owner: &Owner) -> rustix::io::Result<Self> {
+    /// Lets this thread have those of a user instead, with the group that the user has for sure: a
+    /// folder's group may be one that its owner is not in. What may not be lent is given back by the drop.
+    fn of(uid: u32) -> rustix::io::Result<Self> {
         let own = Self { groups: rustix::process::getgroups()?, gid: rustix::process::getegid() };
-        let gid = Gid::from_raw(owner.gid);
-        set_thread_groups(&[gid])?;
-        set_thread_res_gid(None, gid, None)?;
-        set_thread_res_uid(None, Uid::from_raw(owner.uid), None)?;
+        set_thread_groups(&[])?;
+        set_thread_res_gid(None, Gid::from_raw(primary_group(uid).unwrap_or(NOBODYS)), None)?;
+        set_thread_res_uid(None, Uid::from_raw(uid), None)?;
         Ok(own)
     }
 }
+
+/// The group of a user whom the system's list does not have: the kernel's for one that it does not know.
+const NOBODYS: u32 = 65_534;
 
 impl Drop for Rights {
     fn drop(&mut self) {
@@ -493,8 +502,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         rustix::fs::chmod(root.path(), Mode::from_raw_mode(0o755)).unwrap();
         let (victim, _) = made(root.path(), "victim", (0, 0, 0o755));
-        // What root's own groups may.
+        // What root's own groups may, and what the folder's group may, which its owner is not in.
         made(&victim, "shared", (0, 0, 0o060));
+        made(&victim, "hers", (0, HERS, 0o060));
         let (store, _) = made(root.path(), "store", (EVE, HERS, 0o755));
         std::os::unix::fs::symlink(&victim, store.join("keyspaces")).unwrap();
         let folder = disk::open(&store).unwrap();
@@ -503,18 +513,20 @@ mod tests {
             as_owner_of(&folder, &store, || fs::create_dir(&path)).unwrap().unwrap_err().kind()
         };
         assert_eq!(led("0"), io::ErrorKind::PermissionDenied);
-        let read = || fs::read(store.join("keyspaces/shared"));
-        let read = as_owner_of(&folder, &store, read).unwrap();
-        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        for name in ["shared", "hers"] {
+            let read = || fs::read(store.join("keyspaces").join(name));
+            let read = as_owner_of(&folder, &store, read).unwrap();
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{name}");
+        }
         // What is made there is its owner's, and a file that is not stops it.
         let own = store.join("own");
         as_owner_of(&folder, &store, || fs::write(&own, "")).unwrap().unwrap();
         let found = fs::metadata(&own).unwrap();
-        assert_eq!((found.uid(), found.gid()), (EVE, HERS));
+        assert_eq!((found.uid(), found.gid()), (EVE, NOBODYS));
         made(&store, "roots", (0, 0, 0o600));
         let denied = as_owner_of(&folder, &store, || denied_within("open", &store)).unwrap();
         let words = denied.unwrap().to_string();
-        assert!(words.ends_with("who may not use it; give it to user 1999"), "{words}");
+        assert!(words.ends_with("who may not use it; let user 1999 use it"), "{words}");
         // Root has its own rights again, also after a panic.
         let panics =
             std::panic::catch_unwind(|| as_owner_of(&folder, &store, || panic!("as a parser may")));

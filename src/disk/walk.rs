@@ -20,6 +20,9 @@ const FOLDERS_DEEP_MAX: usize = 64;
 /// Syncs that are under way at once: a disk takes many flushes for one.
 const SYNCS_AT_ONCE: usize = 16;
 
+/// The bits of a mode that let others than the owner write.
+const SHARED: u16 = 0o022;
+
 /// What goes along with a walk.
 pub(crate) trait Visitor {
     /// Comes upon an entry of a folder. Returns whether to enter it, which is asked of folders alone.
@@ -95,6 +98,16 @@ impl Entry<'_> {
 
     pub(crate) fn is_folder(&self) -> bool {
         self.kind() == FileType::Directory
+    }
+
+    /// Whose it is.
+    pub(crate) const fn uid(&self) -> u32 {
+        self.found.stx_uid
+    }
+
+    /// Whether others than its owner may write it.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.found.stx_mode & SHARED != 0
     }
 
     /// Its length.

@@ -467,6 +467,8 @@ pub(crate) fn stopped(changed: bool, step: &'static str, cause: Cause) -> Error 
         | Cause::Owner { .. }
         | Cause::Owners { .. }
         | Cause::TargetLocksOut { .. }
+        | Cause::StoreShared { .. }
+        | Cause::TargetOfAnother { .. }
         | Cause::Overlap { .. }
         | Cause::KeyspaceUnmapped { .. }
         | Cause::KeyspaceMissing { .. }

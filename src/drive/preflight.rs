@@ -85,7 +85,7 @@ pub(crate) fn try_places(
     }
     // That it is missing is said where its space is looked at.
     if places.target.folder().is_dir() {
-        collect(places.target.try_out())?;
+        collect(try_out(places))?;
     }
     if let Err(cause) = held.remove() {
         refuse(cause)?;
@@ -96,7 +96,13 @@ pub(crate) fn try_places(
 /// Tries once more, where the sources are sealed, whether the target can be written.
 pub(crate) fn try_target(places: &Places) -> Result<(), Cause> {
     let _alone = FileLock::wait(places.target.folder())?;
-    places.target.try_out().and_then(Held::remove)
+    try_out(places).and_then(Held::remove)
+}
+
+/// A stranger's file is not even tried: that may write to it.
+fn try_out(places: &Places) -> Result<Held, Cause> {
+    places.target.check_users(&places.store_owners()?)?;
+    places.target.try_out()
 }
 
 /// Looks whether the target can take these keyspaces; `refuse` as for [`survey`].
@@ -147,6 +153,7 @@ fn survey_source(places: &Places, at: usize, survey: &mut Survey) -> Result<(), 
         return Ok(());
     };
     site.owner()?.as_ref().map_or(Ok(()), Owner::check)?;
+    site.check_not_retired()?;
     let mut found = Vec::new();
     if disk::metadata(&site.path)?.is_some() {
         let store = preflight(site)?;

@@ -62,6 +62,7 @@ impl Driver {
             keyspaces: drafted,
             time: now(),
             owner: self.places.target_owner()?,
+            users: self.places.store_owners()?,
         })
     }
 

@@ -26,13 +26,22 @@ pub(crate) fn mode_of(file: &Metadata) -> u32 {
 
 /// A user as messages name one: the number, and the name where the system's list has it.
 pub(crate) fn user(uid: u32) -> String {
+    match listed(uid).as_deref().map(|fields| fields.split(':').next()) {
+        Some(Some(name)) => format!("user {uid} ({name})"),
+        Some(None) | None => format!("user {uid}"),
+    }
+}
+
+/// The group that a user has without being in its list, where the system's list has the user.
+pub(crate) fn primary_group(uid: u32) -> Option<u32> {
+    listed(uid)?.split(':').nth(3)?.parse().ok()
+}
+
+/// A user's line in the system's list.
+fn listed(uid: u32) -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.map_or_else(|| format!("user {uid}"), |name| format!("user {uid} ({name})"))
+    let of = |line: &&str| line.split(':').nth(2).and_then(|found| found.parse().ok()) == Some(uid);
+    users.lines().find(of).map(str::to_owned)
 }
 
 /// Whose file or folder it is that this user may not use on the way to `path`, if there is such a
@@ -52,21 +61,21 @@ pub(crate) fn denied(what: &'static str, path: &Path) -> Option<Cause> {
             owner: user(found.uid()),
             mode: mode_of(&found),
             user: user(own_uid()),
-            next: next_of_denied(found.uid()),
+            next: next_of_denied(&found),
         })
     })
 }
 
-/// What a person can do about a file or folder of `uid` that this user may not use.
-fn next_of_denied(uid: u32) -> String {
+/// What a person can do about a file or folder that this user may not use.
+fn next_of_denied(found: &Metadata) -> String {
     let own = own_uid();
-    if uid == own {
+    if found.uid() == own {
         "change its mode".to_owned()
     } else if rustix::process::getuid().is_root() {
-        // This is the owner of a store for a while, who must be able to use what is in it.
-        format!("give it to {}", user(own))
+        // Root has taken the rights of a store's owner, who must be able to use what is in it.
+        format!("let {} use it", user(own))
     } else {
-        format!("run this as {}", user(uid))
+        format!("run this as {}", user(found.uid()))
     }
 }
 

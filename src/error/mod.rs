@@ -155,6 +155,30 @@ pub enum Cause {
         /// Whose the stores are.
         user: String,
     },
+    /// Others may write in a store of root's, which root has to open as root.
+    #[error("{} {reason}, so that root can't open the store of source '{name}' at {} safely; {next}", .place.display(), .path.display())]
+    StoreShared {
+        /// The source.
+        name: String,
+        /// The store.
+        path: PathBuf,
+        /// What is in the way: the store's folder, or a file or folder in it.
+        place: PathBuf,
+        /// Why.
+        reason: String,
+        /// What a person can do.
+        next: String,
+    },
+    /// The target is a file of a user who owns no store, and could read what is put into it.
+    #[error("{} belongs to {owner}, who owns none of the stores and could read what is put into it; give it to {user}, who owns them, or move it away, and run this again", .path.display())]
+    TargetOfAnother {
+        /// The target, or a file that SQLite has beside it.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who owns the stores.
+        user: String,
+    },
     /// What cutover would make must belong to another user, to whom this one can't give it.
     #[error("{} belongs to {owner}, as must what is made in its place or beside it, and {user} can't give a file to another user; run this as {owner} or as root", .path.display())]
     Owner {

@@ -72,6 +72,18 @@ samples! { causes, Cause,
         user: "user 1000 (anna)".into(),
         next: "run this as user 0 (root)".into(),
     }],
+    Cause::StoreShared { .. } => [Cause::StoreShared {
+        name: "accounts".into(),
+        path: path("accounts"),
+        place: path("accounts/lock"),
+        reason: "belongs to user 1000 (anna), and the store's folder to user 0 (root)".into(),
+        next: "give all of it to the user who runs the daemon (chown -R)".into(),
+    }],
+    Cause::TargetOfAnother { .. } => [Cause::TargetOfAnother {
+        path: target(),
+        owner: "user 1001 (eve)".into(),
+        user: "user 1000 (anna)".into(),
+    }],
     Cause::TargetLocksOut { .. } => [Cause::TargetLocksOut {
             what: "the target",
         path: target(),

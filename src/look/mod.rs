@@ -138,6 +138,7 @@ impl Places {
     /// Refuses a target that this user can't make for whom it will belong to, and one that is there and
     /// that nobody to whom a store belongs may write: once it is live, the daemon is locked out.
     pub(crate) fn check_target_owner(&self) -> Result<(), Cause> {
+        self.target.check_users(&self.store_owners()?)?;
         self.target_owner()?.as_ref().map_or(Ok(()), Owner::check)?;
         let stores = self.store_owners()?;
         let Some(first) = stores.first() else { return Ok(()) };
@@ -167,7 +168,8 @@ impl Places {
         Ok(disk::metadata(&self.target.path)?.filter(std::fs::Metadata::is_file))
     }
 
-    fn store_owners(&self) -> Result<Vec<Owner>, Cause> {
+    /// Each store's owner: a target that is there belongs to one of them.
+    pub(crate) fn store_owners(&self) -> Result<Vec<Owner>, Cause> {
         let owners = self.sites.iter().map(Site::store_owner).collect::<Result<Vec<_>, _>>()?;
         Ok(owners.into_iter().flatten().collect())
     }

@@ -93,7 +93,7 @@ pub(crate) fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
         State::Fresh => vec![(begin, Verb::PLAN), (begin, Verb::MIGRATE), (begin, Verb::PREPARE)],
         State::Migrating { rerun } => {
             let mut asked = if seen.record().is_some_and(Record::copied) {
-                vec![(Intent::Copy, Verb::RESUME_COPIED), (Intent::Copy, Verb::FINALIZE)]
+                vec![(Intent::Copy, Verb::FINALIZE), (Intent::Copy, Verb::RESUME_COPIED)]
             } else {
                 vec![(Intent::Copy, Verb::RESUME), (Intent::Prepare, Verb::PREPARE)]
             };

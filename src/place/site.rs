@@ -8,7 +8,9 @@ use crate::protocol::marker::{MARKER_BYTES_MAX, Marker, RETIRED_SUFFIX};
 use crate::protocol::{MigrationId, SecondLock, Stage};
 use crate::source::{inventory, second_lock};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A source's two names.
@@ -52,6 +54,25 @@ impl Site {
         }
         let retired = disk::with_suffix(&path, RETIRED_SUFFIX);
         Ok(Self { name: name.to_owned(), path, retired })
+    }
+
+    /// Refuses a store that another migration has retired: its marker stands at the name without the
+    /// ending.
+    pub(crate) fn check_not_retired(&self) -> Result<(), Cause> {
+        let whole = self.path.as_os_str().as_encoded_bytes();
+        let Some(before) = whole.strip_suffix(RETIRED_SUFFIX.as_bytes()) else { return Ok(()) };
+        let marker = PathBuf::from(OsStr::from_bytes(before));
+        match Standing::at(&marker)? {
+            Standing::Marker(_) | Standing::Damaged(_) => Err(Cause::NotAStore {
+                name: self.name.clone(),
+                path: self.path.clone(),
+                reason: format!(
+                    "it is the retired store of the migration whose marker stands at {}; read that marker",
+                    marker.display()
+                ),
+            }),
+            Standing::Nothing | Standing::Directory(_) | Standing::Foreign(_) => Ok(()),
+        }
     }
 
     /// The folder that holds both names.

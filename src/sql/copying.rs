@@ -36,6 +36,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) time: String,
     /// Whose a new file is.
     pub(crate) owner: Option<Owner>,
+    /// Each store's owner: to whom a target may belong that is there already.
+    pub(crate) users: Vec<Owner>,
 }
 
 /// A keyspace and its tables.
@@ -157,6 +159,8 @@ impl Target {
         }
         crate::fault::point("target opened").map_err(Cause::io(what, &self.path))?;
         transact(&mut connection, &self.path, what, |connection| {
+            // Whoever can put a file there may have done so since the preflight.
+            self.check_users(&draft.users)?;
             if record::read(connection, draft.plan).map_err(&failed)? != record::Row::None {
                 return Err(Cause::RecordChanged(self.path.clone()));
             }

@@ -5,6 +5,8 @@ use super::fence::{self, Schemas};
 use super::index;
 use super::record::{self, Row};
 use crate::disk;
+use crate::disk::owner::Owner;
+use crate::error::denied::user_of;
 use crate::error::{Cause, advice, on_one_line};
 use crate::fault;
 use crate::mapping::{Keyspace, MappingError, Rows, Table, quarantine_table, quote};
@@ -205,6 +207,24 @@ impl Target {
     /// A connection that can't write the database, nor one that it attaches.
     pub(crate) fn read_only(&self) -> Result<Connection, Cause> {
         connection::open_read_only(&self.path)
+    }
+
+    /// Refuses a target that is there, or a file that SQLite has beside it, that belongs to none of the
+    /// `users` who own the stores, to root or to this user: whoever put it there could read what is put
+    /// into it, or has written what SQLite would take for its own.
+    pub(crate) fn check_users(&self, users: &[Owner]) -> Result<(), Cause> {
+        let Some(first) = users.first() else { return Ok(()) };
+        for suffix in ["", "-journal", "-wal", "-shm"] {
+            let path = self.beside(suffix);
+            let found = disk::metadata(&path)?.filter(std::fs::Metadata::is_file);
+            if let Some(found) = found
+                && users.iter().all(|user| user.is_stranger_to(&found))
+            {
+                let (owner, user) = (user_of(&found), first.user());
+                return Err(Cause::TargetOfAnother { path, owner, user });
+            }
+        }
+        Ok(())
     }
 
     /// Why tables that the plan writes can't be used: each must be absent, or empty, unclaimed and
@@ -753,6 +773,7 @@ pub(super) fn check_indexes(path: &Path, tables: &[Table], standing: &Standing) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Draft;
     use super::*;
     use crate::protocol::Run;
     use std::fs;
@@ -779,6 +800,61 @@ mod tests {
             fs::write(target.beside(suffix), "pages").unwrap();
             assert!(matches!(target.look("p", Access::LookOnly), TargetLook::MainFileGone));
         }
+    }
+
+    /// In a folder that everybody shares, a user put an empty file there that everybody may write, and
+    /// could read all that was migrated.
+    #[test]
+    fn a_target_that_a_stranger_put_there_is_refused_also_after_the_preflight() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, connection) = made(folder.path(), "CREATE TABLE t (x)");
+        drop(connection);
+        let owner = |uid| {
+            let file = folder.path().join(format!("of-{uid}"));
+            fs::write(&file, "").unwrap();
+            std::os::unix::fs::chown(&file, Some(uid), None).expect("these tests need root");
+            Owner::of_file(&file, &fs::metadata(&file).unwrap())
+        };
+        let users = || vec![owner(1998), owner(1997)];
+        for (suffix, uid, is_refused) in [
+            ("", 0, false),
+            ("", 1997, false),
+            ("", 1999, true),
+            ("-journal", 1999, true),
+            ("-wal", 1999, true),
+        ] {
+            let path = target.beside(suffix);
+            let made = !path.exists();
+            if made {
+                fs::write(&path, "").unwrap();
+            }
+            std::os::unix::fs::chown(&path, Some(uid), None).unwrap();
+            let checked = target.check_users(&users());
+            assert_eq!(checked.is_err(), is_refused, "{suffix} {uid}: {checked:?}");
+            let draft = Draft {
+                plan: "p",
+                run: Run { id: MigrationId(7), attempt: 2 },
+                sources: Vec::new(),
+                keyspaces: Vec::new(),
+                time: "2026-01-01T00:00:00Z".to_owned(),
+                owner: None,
+                users: users(),
+            };
+            if is_refused {
+                let begun = target.begin_copy(draft);
+                let Err(StepError::Failed(Cause::TargetOfAnother { path: found, .. })) = begun
+                else {
+                    panic!("{begun:?}")
+                };
+                assert_eq!(found, path);
+            }
+            if made {
+                fs::remove_file(&path).unwrap();
+            } else {
+                std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+            }
+        }
+        assert!(matches!(target.look("p", Access::LookOnly), TargetLook::NoRecord));
     }
 
     /// It would be read past a lock that somebody holds.

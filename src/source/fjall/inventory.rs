@@ -34,6 +34,10 @@ pub(crate) struct Tree {
     pub(crate) has_version: bool,
     /// The newest version file of each keyspace's folder.
     pub(crate) versions: BTreeMap<String, u64>,
+    /// Of each user to whom something of the engine's own in it belongs, the first.
+    pub(crate) owners: BTreeMap<u32, String>,
+    /// The first of the engine's own folders in it that others than their owner may write.
+    pub(crate) shared: Option<String>,
     /// The first that is not simply a part of the folder, and what it is instead.
     pub(crate) scattered: Option<(String, &'static str)>,
 }
@@ -155,6 +159,12 @@ impl Visitor for Tree {
             (None, true) => is_own_folder(entry.at),
             (None, false) => self.note_file(entry),
         };
+        if is_own {
+            self.owners.entry(entry.uid()).or_insert_with(|| entry.relative());
+            if entry.is_folder() && entry.is_shared() {
+                self.shared.get_or_insert_with(|| entry.relative());
+            }
+        }
         // What is in a folder that is named already is not named again.
         let is_in_own = entry
             .at
@@ -368,6 +378,7 @@ mod tests {
     use super::*;
     use fjall::{Database, KeyspaceCreateOptions};
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn i8_a_name_is_the_engine_s_own_just_where_fjall_writes_one() {
@@ -484,10 +495,23 @@ mod tests {
             foreign: FOREIGN_NAMED.map(str::to_owned).to_vec(),
             has_version: true,
             versions: versions.into(),
+            owners: [(0, "1.jnl".to_owned())].into(),
+            shared: None,
             scattered: None,
         };
         assert_eq!(found, expected);
         assert_eq!(sync(root.path()).unwrap(), expected);
+        // Another user's, and what others may write, among what is the engine's own.
+        let at = |name: &str| root.path().join(name);
+        for name in ["keyspaces/1/tables/7", "wallet.key"] {
+            std::os::unix::fs::chown(at(name), Some(1999), None).expect("these tests need root");
+        }
+        for name in ["mine", "keyspaces/1/tables"] {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o775)).unwrap();
+        }
+        let found = tree(root.path()).unwrap();
+        assert_eq!(found.owners.get(&1999).unwrap(), "keyspaces/1/tables/7");
+        assert_eq!(found.shared.as_deref(), Some("keyspaces/1/tables/"));
         // What is written nowhere takes no room.
         fs::File::options()
             .write(true)

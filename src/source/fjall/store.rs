@@ -4,7 +4,7 @@ use super::errors;
 use super::inventory::{self, Tree};
 use crate::disk::lock::holder_of;
 use crate::disk::owner::as_owner_of;
-use crate::error::denied::denied_within;
+use crate::error::denied::{denied_within, own_uid, user};
 use crate::error::{Cause, advice};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
@@ -35,6 +35,10 @@ const SAMPLE_BYTES: usize = 1024 * 1024;
 /// Keys that are counted between two questions whether to stop: some milliseconds.
 const COUNTED_AT_ONCE: u64 = 4_096;
 
+/// Pairs, and bytes of them, that are read before they are visited.
+const READ_AT_ONCE: usize = 128;
+const READ_BYTES_AT_ONCE: usize = 256 * 1024;
+
 /// What visits the pairs of a keyspace.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Cause> + 'a;
 
@@ -50,6 +54,7 @@ impl Store {
         super::second_lock::check_native(name, path)?;
         check_layout(name, path)?;
         check_whole(name, path, &tree)?;
+        check_owners(name, path, &folder, &tree)?;
         // Where /proc is not mounted it is opened by its name, and can't be read on.
         let by_folder = by_descriptor(&folder);
         let is_opened_by_folder = is_same(&by_folder, &folder);
@@ -78,12 +83,14 @@ impl Store {
         self.is_opened_by_folder && is_same(path, &self.folder)
     }
 
-    /// Calls `call`, which reads the store, with the rights of the store's owner; see [`as_owner_of`].
-    pub(crate) fn as_its_owner<T>(
+    /// Has fjall do something with the store, with the rights of the store's owner: it opens files when
+    /// it first reads them, and keeps them open.
+    fn guarded<T>(
         &self,
-        call: impl FnOnce() -> Result<T, Cause>,
+        what: &'static str,
+        call: impl FnOnce() -> fjall::Result<T>,
     ) -> Result<T, Cause> {
-        as_owner_of(&self.folder, &self.path, call)?
+        as_owner_of(&self.folder, &self.path, || guarded(what, &self.path, call))?
     }
 
     /// The names of its keyspaces, sorted.
@@ -117,7 +124,7 @@ impl Store {
     /// fjall's estimate of the pairs in a keyspace; none where there is no such keyspace.
     pub(crate) fn approximate_pairs(&self, keyspace: &str) -> Result<Option<u64>, Cause> {
         let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(None) };
-        guarded("count", &self.path, || Ok(Some(keyspace.approximate_len() as u64)))
+        self.guarded("count", || Ok(Some(keyspace.approximate_len() as u64)))
     }
 
     /// How many bytes of key and value a pair of a keyspace has, by its first ones; none where there is
@@ -144,17 +151,27 @@ impl Store {
         use std::ops::Bound;
         let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(true) };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut pairs = guarded("read", &self.path, || {
-            Ok(keyspace.range::<&[u8], _>((from, Bound::Unbounded)))
-        })?;
+        let mut pairs =
+            self.guarded("read", || Ok(keyspace.range::<&[u8], _>((from, Bound::Unbounded))))?;
         loop {
-            let pair = guarded("read", &self.path, || {
-                pairs.next().map(fjall::Guard::into_inner).transpose()
+            // Taking another user's rights for each pair would take longer than reading it.
+            let (read, is_end) = self.guarded("read", || {
+                let (mut read, mut bytes) = (Vec::new(), 0);
+                while read.len() < READ_AT_ONCE && bytes < READ_BYTES_AT_ONCE {
+                    let Some(pair) = pairs.next() else { return Ok((read, true)) };
+                    let (key, value) = pair.into_inner()?;
+                    bytes += key.len() + value.len();
+                    read.push((key, value));
+                }
+                Ok((read, false))
             })?;
-            match pair {
-                None => return Ok(true),
-                Some((key, value)) if visit(&key, &value)? => {}
-                Some(_) => return Ok(false),
+            for (key, value) in &read {
+                if !visit(key, value)? {
+                    return Ok(false);
+                }
+            }
+            if is_end {
+                return Ok(true);
             }
         }
     }
@@ -167,10 +184,10 @@ impl Store {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<u64>, Cause> {
         let Some(keyspace) = self.keyspace(keyspace)? else { return Ok(Some(0)) };
-        let mut keys = guarded("count", &self.path, || Ok(keyspace.iter()))?;
+        let mut keys = self.guarded("count", || Ok(keyspace.iter()))?;
         let mut counted = 0_u64;
         loop {
-            let walked = guarded("count", &self.path, || {
+            let walked = self.guarded("count", || {
                 for walked in 0..COUNTED_AT_ONCE {
                     match keys.next() {
                         Some(key) => drop(key.key()?),
@@ -194,7 +211,7 @@ impl Store {
         if !self.database.keyspace_exists(name) {
             return Ok(None);
         }
-        guarded("open a keyspace of", &self.path, || {
+        self.guarded("open a keyspace of", || {
             self.database.keyspace(name, KeyspaceCreateOptions::default).map(Some)
         })
     }
@@ -217,6 +234,40 @@ fn is_same(path: &Path, folder: &File) -> bool {
     let found = inode(fs::metadata(path));
     found.is_some() && found == inode(folder.metadata())
 }
+
+/// Refuses, where root opens it as root, a store in which others could put a link in the way of fjall,
+/// which opens by path.
+fn check_owners(name: &str, path: &Path, folder: &File, tree: &Tree) -> Result<(), Cause> {
+    let found = folder.metadata().map_err(Cause::io("look at", path))?;
+    if own_uid() != 0 || found.uid() != 0 {
+        return Ok(());
+    }
+    let refused = |place: PathBuf, reason: String, next: String| {
+        Err(Cause::StoreShared {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            place,
+            reason,
+            next,
+        })
+    };
+    let give = "give all of it to the user who runs the daemon (chown -R)";
+    if let Some((uid, place)) = tree.owners.iter().find(|(uid, _)| **uid != 0) {
+        let reason = format!("belongs to {}, and the store's folder to {}", user(*uid), user(0));
+        return refused(path.join(place), reason, give.to_owned());
+    }
+    let shared = (found.mode() & OTHERS_WRITE != 0).then(|| path.to_owned());
+    match shared.or_else(|| tree.shared.as_ref().map(|place| path.join(place))) {
+        Some(place) => {
+            let next = format!("take that right away (chmod -R go-w), or {give}");
+            refused(place, "is root's, and others may write it".to_owned(), next)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The bits of a folder's mode that let others than its owner make files in it.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// Opens a store as a daemon does. It is never created.
 pub(crate) fn open_native(name: &str, path: &Path) -> Result<Database, Cause> {
@@ -354,6 +405,85 @@ fn check_whole(name: &str, path: &Path, tree: &Tree) -> Result<(), Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    const EVE: u32 = 1999;
+
+    fn give(path: &Path, uid: u32) {
+        chown(path, Some(uid), Some(uid)).expect("these tests need root");
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                give(&entry.unwrap().path(), uid);
+            }
+        }
+    }
+
+    /// A store at `path` whose keyspace `k` has a table and nothing in its journal.
+    fn with_a_table(path: &Path) {
+        let database = Database::builder(path).open().unwrap();
+        let keyspace = database.keyspace("k", KeyspaceCreateOptions::default).unwrap();
+        let mut ingestion = keyspace.start_ingestion().unwrap();
+        (0..200_u8).for_each(|number| ingestion.write([number], [7; 96]).unwrap());
+        ingestion.finish().unwrap();
+    }
+
+    /// Root sampled a keyspace before it was copied, and the table that it opened was then read on.
+    #[test]
+    fn root_reads_no_file_of_another_user_s_store_that_this_user_may_not_read() {
+        type Read = fn(&Store) -> Result<(), Cause>;
+        let read: [(&str, Read); 3] = [
+            ("sample", |store| store.sampled_pair_bytes("k").map(drop)),
+            ("visit", |store| store.visit("k", None, &mut |_, _| Ok(true)).map(drop)),
+            ("count", |store| store.count("k", &|| false).map(drop)),
+        ];
+        for (name, read) in read {
+            let root = tempfile::tempdir().unwrap();
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let path = root.path().canonicalize().unwrap().join("s");
+            with_a_table(&path);
+            give(&path, EVE);
+            let store = Store::open("s", &path, inventory::tree(&path).unwrap()).unwrap();
+            let tables = path.join("keyspaces/1/tables");
+            let table = fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();
+            let moved = root.path().join("moved");
+            fs::rename(&table, &moved).unwrap();
+            chown(&moved, Some(0), Some(0)).unwrap();
+            fs::set_permissions(&moved, fs::Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::symlink(&moved, &table).unwrap();
+            let refused = read(&store).expect_err(name);
+            assert!(matches!(refused, Cause::Denied { .. } | Cause::Engine { .. }), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn root_opens_no_store_in_which_others_may_put_a_link_in_its_way() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap().join("s");
+        with_a_table(&path);
+        let open = || Store::open("s", &path, inventory::tree(&path).unwrap()).map(drop);
+        open().unwrap();
+        let refused = |place: &Path, words: &str| {
+            let Err(Cause::StoreShared { place: found, reason, .. }) = open() else { panic!() };
+            assert_eq!(found, *place);
+            assert!(reason.contains(words), "{reason}");
+        };
+        for shared in [path.clone(), path.join("keyspaces/1/tables")] {
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o775)).unwrap();
+            refused(&shared, "others may write it");
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        // The folder is root's, and what is in it another's.
+        chown(path.join("lock"), Some(EVE), Some(EVE)).unwrap();
+        refused(
+            &path.join("lock"),
+            "belongs to user 1999, and the store's folder to user 0 (root)",
+        );
+        // A folder of the user's is opened as that user.
+        give(&path, EVE);
+        chown(path.join("version"), Some(0), Some(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o775)).unwrap();
+        open().unwrap();
+    }
 
     /// The tables of a store are opened when they are read, by their paths.
     #[test]
