@@ -247,7 +247,11 @@ fn every_verb_of_a_user_without_the_rights_ends_with_3_and_says_whose_it_is() {
     for verb in ["migrate", "finalize", "reclaim"] {
         let output = as_nobody(&daemon, verb, &["--yes"]);
         assert_eq!(code(&output), 3, "{verb}: {}", said(&output));
-        assert!(said(&output).contains("; run this as user 0 (root)"), "{verb}: {}", said(&output));
+        assert!(
+            said(&output).contains("use it, or run this as user 0 (root)"),
+            "{verb}: {}",
+            said(&output)
+        );
         unchanged(&daemon.folder, &before);
     }
     let daemon = Daemon::left_at("Migrating");

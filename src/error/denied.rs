@@ -75,7 +75,7 @@ fn next_of_denied(found: &Metadata) -> String {
         // Root has taken the rights of a store's owner, who must be able to use what is in it.
         format!("let {} use it", user(own))
     } else {
-        format!("run this as {}", user(found.uid()))
+        format!("let {} use it, or run this as {}", user(own), user(found.uid()))
     }
 }
 

@@ -70,7 +70,7 @@ samples! { causes, Cause,
         owner: "user 0 (root)".into(),
         mode: 0o700,
         user: "user 1000 (anna)".into(),
-        next: "run this as user 0 (root)".into(),
+        next: "let user 1000 (anna) use it, or run this as user 0 (root)".into(),
     }],
     Cause::StoreShared { .. } => [Cause::StoreShared {
         name: "accounts".into(),
