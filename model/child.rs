@@ -74,6 +74,7 @@ fn plays_its_part() {
         ["indexes", folder] => crate::data::indexes::migrate(Path::new(folder)),
         ["keyspaces", folder] => crate::data::keyspaces::migrate(Path::new(folder)),
         ["sql", folder] => crate::common::drive_to_sql(Path::new(folder)),
+        ["reclaim", folder] => crate::command::freeing::reclaim(Path::new(folder)),
         ["migrate", folder, target] => crate::command::places::migrate(folder, target),
         ["act", act, folder] => {
             cutover::fault::arm_from_environment();

@@ -4,6 +4,7 @@
 
 mod advice;
 mod damage;
+pub mod freeing;
 mod looking;
 mod moving;
 mod pages;

@@ -6,7 +6,7 @@ use crate::daemon::sqlite;
 use std::fs;
 
 /// Every verb that changes something, or needs a state.
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "plan",
     "migrate",
     "prepare",
@@ -18,6 +18,7 @@ const VERBS: [&str; 14] = [
     "reclaim",
     "abort --even-if-changed",
     "reclaim --even-if-changed",
+    "rerun --even-if-changed",
     "abort --target-lost",
     "rerun --target-lost",
     "restore-kv --target-lost",
@@ -68,6 +69,7 @@ pub(super) fn offers_what_works(situation: &str, daemon: &Daemon, more: &[&str])
                 ("abort", "abort --target-lost"),
                 ("abort", "abort --even-if-changed"),
                 ("reclaim", "reclaim --even-if-changed"),
+                ("rerun", "rerun --even-if-changed"),
                 ("rerun", "rerun --target-lost"),
                 ("restore-kv", "restore-kv --target-lost"),
             ];

@@ -12,7 +12,7 @@ fn live_handle(plan: &Plan) -> Handle<Tombstoned> {
 }
 
 fn reclaim(plan: &Plan) -> Vec<Freed> {
-    let reclaim = ticket::Reclaim::losing_the_way_back();
+    let reclaim = ticket::Reclaim::losing_also_what_may_be_nowhere_else();
     live_handle(plan).reclaim(reclaim).expect("reclaims").freed().to_vec()
 }
 

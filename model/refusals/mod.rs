@@ -77,7 +77,7 @@ impl Mount {
     }
 
     /// The same folder under a second name.
-    fn bind(from: &Path, at: &Path) -> Self {
+    pub fn bind(from: &Path, at: &Path) -> Self {
         Self::run(at, &["--bind", from.to_str().expect("UTF-8")])
     }
 

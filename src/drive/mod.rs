@@ -246,9 +246,18 @@ impl Driver {
         self.places.observe().is_ok_and(|seen| !seen.looks.iter().any(is_marker))
     }
 
-    /// Frees the retired stores; [`Driver::freed`] says what was done to each.
-    pub(crate) fn reclaim(&mut self) -> Result<State, Error> {
+    /// Refuses what would free, beside the retired stores, what may be nowhere else.
+    pub(crate) fn check_reclaim(&self) -> Result<(), Error> {
+        self.places.check_reclaim(&self.places.observe().map_err(Error::Refused)?)
+    }
+
+    /// Frees the retired stores; [`Driver::freed`] says what was done to each. Where it is not known that
+    /// nothing else goes with them, only `even_if_changed`.
+    pub(crate) fn reclaim(&mut self, even_if_changed: bool) -> Result<State, Error> {
         self.freed.clear();
+        if !even_if_changed {
+            self.check_reclaim()?;
+        }
         let state = self.drive(Intent::Reclaim, &mut ())?;
         let seen = self.places.observe().map_err(|cause| stopped(true, "look", cause))?;
         for (site, look) in self.places.sites.iter().zip(&seen.looks) {
@@ -274,19 +283,26 @@ impl Driver {
     }
 
     /// Begins to copy from the retired stores, once everything that would stop it was looked at.
-    pub(crate) fn rerun(&mut self, observer: &mut dyn Observer) -> Result<State, Error> {
-        self.check_rerun()?;
+    pub(crate) fn rerun(
+        &mut self,
+        even_if_changed: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<State, Error> {
+        self.check_rerun(even_if_changed)?;
         self.drive(Intent::Rerun, observer)
     }
 
     /// Looks at everything that would stop [`Driver::rerun`].
-    pub(crate) fn check_rerun(&mut self) -> Result<(), Error> {
+    pub(crate) fn check_rerun(&mut self, even_if_changed: bool) -> Result<(), Error> {
         // What can't be rerun is refused as that, and not as what is missing for it.
         let seen = self.places.observe().map_err(Error::Refused)?;
         if let Err(refusal) = next(&seen.observation, Intent::Rerun, &Session::default()) {
             return Err(self.not_allowed(&seen, refusal, false));
         }
         self.places.check_plain(&seen, Intent::Rerun).map_err(Error::Refused)?;
+        if !even_if_changed {
+            self.places.check_known(&seen)?;
+        }
         self.preflight_rerun().map_err(Error::Refused)
     }
 

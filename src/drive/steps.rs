@@ -155,6 +155,12 @@ impl Driver {
         let was = recorded.map_or(Was::Nothing, |recorded| recorded.was);
         let text = self.text(self.new_marker(source, Stage::Tombstone, run, was)?)?;
         tracing::warn!(source = site.name, "the tombstone was gone and is put back");
+        if seen.looks.get(source).is_some_and(|look| look.is_out_of_sight(Some(was))) {
+            tracing::warn!(
+                source = site.name,
+                "its retired store is gone too: is its volume mounted?"
+            );
+        }
         site.seal_missing(&text)
     }
 

@@ -9,7 +9,7 @@ use crate::look::{Places, Seen, changed_plan, is_mapped_as};
 use crate::mapping::Keyspace;
 use crate::mapping::{Sizes, Table};
 use crate::observer::{Observer, Pace, Phase};
-use crate::place::Standing;
+use crate::place::{Look, Standing};
 use crate::plan::check_distinct;
 use crate::protocol::record::{KeyspaceRecorded, Record, SourceRecorded};
 use crate::protocol::{RecordStage, Run, SecondLock, Stage, Was};
@@ -278,6 +278,10 @@ impl Driver {
         let is_freed = marker.is_some_and(|marker| marker.stage == Stage::Reclaimed);
         if marker.is_some_and(|marker| marker.was == Was::Nothing) {
             return (None, Compared::NeverThere);
+        } else if seen.looks.get(at).is_some_and(Look::is_half_freed) {
+            let reason = "it is marked to be freed, and stands in part or whole; run reclaim again"
+                .to_owned();
+            return (None, Compared::Unread { reason });
         } else if is_freed {
             return (None, Compared::Freed);
         }

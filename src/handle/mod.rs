@@ -161,13 +161,20 @@ pub mod ticket {
 
     /// To copy once more from the retired stores.
     #[derive(Debug)]
-    pub struct Rerun(());
+    pub struct Rerun(pub(super) bool);
 
     impl Rerun {
         /// Writes made in the SQL database since it went live are lost.
         #[must_use]
         pub const fn losing_writes_made_in_sql() -> Self {
-            Self(())
+            Self(false)
+        }
+
+        /// The same, and what a retired store has lost since it was sealed, where nothing says what that was:
+        /// its marker was deleted, and the one that was put back does not know.
+        #[must_use]
+        pub const fn losing_also_what_a_store_has_lost() -> Self {
+            Self(true)
         }
     }
 
@@ -185,13 +192,20 @@ pub mod ticket {
 
     /// To free the retired bytes.
     #[derive(Debug)]
-    pub struct Reclaim(());
+    pub struct Reclaim(pub(super) bool);
 
     impl Reclaim {
         /// No rerun and no way back to the KV stores is possible any more.
         #[must_use]
         pub const fn losing_the_way_back() -> Self {
-            Self(())
+            Self(false)
+        }
+
+        /// The same, and data that may be nowhere else: also where a retired store is not what was sealed, or
+        /// is not known to be, and where a table that was migrated is gone.
+        #[must_use]
+        pub const fn losing_also_what_may_be_nowhere_else() -> Self {
+            Self(true)
         }
     }
 
@@ -396,13 +410,14 @@ impl<S: Stage> Handle<S> {
     ) -> Result<(Box<Driver>, State), Failed<Self>> {
         match steps(&mut self.driver) {
             Ok(state) => Ok((self.driver, state)),
-            Err(error @ Error::Refused(_)) => Err(Failed { error, handle: Some(self) }),
+            Err(error @ (Error::Refused(_) | Error::NeedsApproval { .. })) => {
+                Err(Failed { error, handle: Some(self) })
+            }
             Err(
                 error @ (Error::Interrupted { .. }
                 | Error::OutcomeUnknown { .. }
                 | Error::Contradiction(_)
-                | Error::Verification(_)
-                | Error::NeedsApproval { .. }),
+                | Error::Verification(_)),
             ) => Err(Failed { error, handle: None }),
         }
     }
@@ -606,15 +621,30 @@ impl Handle<Tombstoned> {
         self.driver.verify(observer)
     }
 
+    /// Looks at everything that would stop [`Handle::reclaim`] with its plain ticket, and changes nothing: what
+    /// to do before a person is asked.
+    ///
+    /// # Errors
+    ///
+    /// As `reclaim` would, before it changes anything.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.driver.check_reclaim()
+    }
+
     /// Frees the retired bytes: the engine's own files go, and the stores' folders, where nothing else is
     /// in them. A folder with something else in it stays, and [`Freed::rest`] says what that is. The markers stay, and say so: the names are never free. [`Handle::freed`] says what was
     /// done.
     ///
     /// # Errors
     ///
+    /// [`Error::NeedsApproval`], with the handle, where what is freed may be nowhere else and the ticket does
+    /// not say that it may go: a retired store is not what was sealed, by its files' names and lengths, or
+    /// nothing says what was sealed, or it is gone; or a table that was migrated is gone.
+    /// [`Error::Refused`], with the handle, where one of these can't be looked at.
     /// [`Error::Interrupted`] when it stops part-way; asking again goes on.
-    pub fn reclaim(self, _ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
-        let (driver, state) = self.drive(Driver::reclaim)?;
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is used once")]
+    pub fn reclaim(self, ticket: ticket::Reclaim) -> Result<Self, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.reclaim(ticket.0))?;
         Ok(Self::new(driver, state)?)
     }
 
@@ -627,14 +657,14 @@ impl Handle<Tombstoned> {
 }
 
 impl Handle<RerunAllowed> {
-    /// Looks at everything that would stop [`Handle::rerun`], and changes nothing: what to do before a
-    /// person is asked.
+    /// Looks at everything that would stop [`Handle::rerun`] with its plain ticket, and changes nothing: what
+    /// to do before a person is asked.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`], as `rerun` would.
+    /// [`Error::Refused`] and [`Error::NeedsApproval`], as `rerun` would.
     pub fn check(&mut self) -> Result<(), Error> {
-        self.driver.check_rerun()
+        self.driver.check_rerun(false)
     }
 
     /// What is lost by going on without the SQL database that is gone, and what a person can do.
@@ -652,9 +682,12 @@ impl Handle<RerunAllowed> {
     ///
     /// # Errors
     ///
+    /// [`Error::NeedsApproval`], with the handle, where a retired store's marker was deleted and put back, so
+    /// that nothing says what was sealed, and the ticket does not say that it is copied as it is.
     /// [`Error::Refused`] where a retired store is gone or the target can't be used.
-    pub fn rerun(self, _ticket: ticket::Rerun) -> Result<Handle<Migrating>, Failed<Self>> {
-        let (driver, state) = self.drive(|driver| driver.rerun(&mut ()))?;
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is used once")]
+    pub fn rerun(self, ticket: ticket::Rerun) -> Result<Handle<Migrating>, Failed<Self>> {
+        let (driver, state) = self.drive(|driver| driver.rerun(ticket.0, &mut ()))?;
         Ok(Handle::new(driver, state)?)
     }
 

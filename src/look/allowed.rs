@@ -145,7 +145,10 @@ impl Places {
                 )
             },
         );
-        let rerun = if self.allows(seen, Intent::Rerun) {
+        let rerun = if self.allows(seen, Intent::Rerun) && self.unknown(seen).next().is_some() {
+            "`cutover rerun --even-if-changed` copies the retired stores once more as they are now, though nothing says what was sealed, or `cutover restore-kv` gives them back"
+                .to_owned()
+        } else if self.allows(seen, Intent::Rerun) {
             "`cutover rerun` copies the retired stores once more, or `cutover restore-kv` gives them back"
                 .to_owned()
         } else if seen.is_restoring() {

@@ -1,6 +1,7 @@
 //! Observing: the facts on disk, gathered under our locks or from outside.
 
 mod allowed;
+mod retired;
 mod verbs;
 
 pub use allowed::Loss;

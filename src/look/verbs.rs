@@ -54,6 +54,10 @@ impl Verb {
         verb: "rerun",
         does: "copy the retired stores once more; writes made in SQL are lost",
     };
+    pub(crate) const RERUN_CHANGED: Self = Self {
+        verb: "rerun --even-if-changed",
+        does: "copy the retired stores as they are now, though nothing says what was sealed",
+    };
     pub(crate) const RESTORE: Self = Self {
         verb: "restore-kv",
         does: "give the stores back as they were sealed; writes made in SQL are lost",
@@ -66,6 +70,10 @@ impl Verb {
         verb: "rerun --target-lost",
         does: "copy once more, if the SQL database is gone for good",
     };
+    pub(crate) const RERUN_LOST_CHANGED: Self = Self {
+        verb: "rerun --target-lost --even-if-changed",
+        does: "copy the retired stores as they are now, if the SQL database is gone for good",
+    };
     pub(crate) const RESTORE_LOST: Self = Self {
         verb: "restore-kv --target-lost",
         does: "give the stores back, if the SQL database is gone for good",
@@ -73,6 +81,10 @@ impl Verb {
     pub(crate) const RERUN_RECORDLESS: Self = Self {
         verb: "rerun --record-lost",
         does: "copy once more, without the writes made in SQL",
+    };
+    pub(crate) const RERUN_RECORDLESS_CHANGED: Self = Self {
+        verb: "rerun --record-lost --even-if-changed",
+        does: "copy the retired stores as they are now, without the writes made in SQL",
     };
     pub(crate) const RESTORE_RECORDLESS: Self = Self {
         verb: "restore-kv --record-lost",
@@ -82,6 +94,22 @@ impl Verb {
         verb: "abort --target-lost",
         does: "abort a migration that has not committed, if its SQL file is gone for good",
     };
+}
+
+impl Verb {
+    /// The same with one more word, where it would copy from a retired store that may be a part alone.
+    fn where_known(self, places: &Places, seen: &Seen) -> Self {
+        let changed = [
+            (Self::RERUN, Self::RERUN_CHANGED),
+            (Self::RERUN_LOST, Self::RERUN_LOST_CHANGED),
+            (Self::RERUN_RECORDLESS, Self::RERUN_RECORDLESS_CHANGED),
+        ];
+        let changed = changed.iter().find(|(known, _)| *known == self);
+        match changed {
+            Some((_, changed)) if places.unknown(seen).next().is_some() => *changed,
+            Some(_) | None => self,
+        }
+    }
 }
 
 /// What the protocol, and the refusals before its first step, leave to be done, in the words that fit
@@ -114,7 +142,7 @@ pub(crate) fn verbs(state: State, places: &Places, seen: &Seen) -> Vec<Verb> {
         }
     };
     let allowed = asked.into_iter().filter(|(intent, _)| places.allows(seen, *intent));
-    let allowed = allowed.map(|(_, verb)| verb);
+    let allowed = allowed.map(|(_, verb)| verb.where_known(places, seen));
     // It reads and reports, whatever there is.
     let verify = (state == State::Tombstoned).then_some(Verb::VERIFY);
     verify.into_iter().chain(allowed).collect()
@@ -141,5 +169,5 @@ pub(crate) fn without_target(
         State::Fresh | State::Committed | State::Tombstoned => &[],
     };
     let allowed = asked.iter().filter(|(intent, _)| places.allows_at(&observation, seen, *intent));
-    allowed.map(|(_, verb)| *verb).collect()
+    allowed.map(|(_, verb)| verb.where_known(places, seen)).collect()
 }

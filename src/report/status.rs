@@ -6,12 +6,11 @@ use crate::from_marker::plan_from_marker;
 use crate::look::{Places, Seen, Verb, verbs, without_target};
 use crate::place::{Look, Site, Standing};
 use crate::plan::Plan;
-use crate::protocol::marker::Marker;
 use crate::protocol::record::{Record, Times, quarantine_name};
 use crate::protocol::{
-    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, SecondLock, Stage, State, Was,
+    Attempt, ClaimSeen, Contradiction, Intent, MigrationId, SecondLock, State, Was,
 };
-use crate::source::inventory::{self, Tree};
+use crate::source::inventory;
 use crate::sql::{Access, TargetLook};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -87,7 +86,8 @@ pub struct SourceStatus {
     /// How the retired store differs from what was sealed, or that it is gone: its files by their
     /// lengths. None where it does not, and where there is nothing to compare it with.
     pub retired_differs: Option<String>,
-    /// Whether the retired store could be compared with what was sealed.
+    /// Whether the retired store could be compared with what was sealed. Where one stands that could not,
+    /// and nothing says why, its marker is gone or was put back, so that nothing says what was sealed.
     pub retired_compared: bool,
     /// Why the retired store could not be compared, and what a person can do, where looking failed: it is
     /// not known whether it differs.
@@ -125,6 +125,9 @@ pub struct TargetStatus {
     pub bytes: u64,
     /// Pairs that are in quarantine; none where no pair is.
     pub quarantine: Option<QuarantineStatus>,
+    /// Tables that the migration filled and that are gone, where a retired store may be all that there is of
+    /// them.
+    pub tables_missing: Vec<String>,
     /// When each stage began, RFC 3339, UTC.
     pub times: Option<Times>,
     /// Why it could not be read.
@@ -201,7 +204,9 @@ fn look(plan: &Plan) -> (Status, bool) {
         what: None,
         next: None,
         plan: plan.name().to_owned(),
-        sources: sources.map(|(site, look)| source(site, look, &known)).collect(),
+        sources: sources
+            .map(|(site, look)| source(site, look, seen.was(site, look), &known))
+            .collect(),
         target: target(&places, &seen),
         live_since: seen.live_since().map(str::to_owned),
         worked_on_by: worker(&places).map(|(_, process)| process),
@@ -211,6 +216,12 @@ fn look(plan: &Plan) -> (Status, bool) {
         Ok(state) => {
             status.state = state.name();
             status.can = verbs(state, &places, &seen);
+            if state == State::Tombstoned {
+                match places.tables_missing(&seen) {
+                    Ok(missing) => status.target.tables_missing = missing,
+                    Err(cause) => status.target.detail = Some(cause.to_string()),
+                }
+            }
             status.where_stores_changed(seen.record().is_some());
             // Where what was only sealed is to be given back, the target need not be known.
             if let Err(Error::Contradiction(told)) = places.classify_with_target(&seen) {
@@ -225,18 +236,8 @@ fn look(plan: &Plan) -> (Status, bool) {
                     }
                 }
                 State::Tombstoned => {
-                    let is_gone = |look: &Look| look.path == Standing::Nothing;
-                    let gone = places.sites.iter().zip(&seen.looks).find(|(_, look)| is_gone(look));
-                    if let Some((site, _)) = gone {
-                        status.what = Some(format!(
-                            "the marker of source '{}' is gone from {}, so a program that does not know of the SQL database would begin there with an empty store",
-                            site.name,
-                            site.path.display()
-                        ));
-                        status.next = Some(
-                            "run `cutover migrate`, or start the daemon on SQL: either puts the marker back"
-                                .to_owned(),
-                        );
+                    if let Some((what, next)) = amiss(&places, &seen, &status) {
+                        (status.what, status.next) = (Some(what), Some(next.to_owned()));
                     }
                 }
                 State::RerunAllowed => {
@@ -267,11 +268,84 @@ fn look(plan: &Plan) -> (Status, bool) {
     (status, is_settled)
 }
 
+/// What is not as it should be beside a live database, and what a person can do.
+fn amiss(places: &Places, seen: &Seen, status: &Status) -> Option<(String, &'static str)> {
+    let both = || places.sites.iter().zip(&seen.looks);
+    let is_out_of_sight = |site: &Site, look: &Look| look.is_out_of_sight(seen.was(site, look));
+    let is_gone = |look: &Look| look.path == Standing::Nothing;
+    let is_begun_anew =
+        "so a program that does not know of the SQL database would begin there with an empty store";
+    if let Some((site, _)) = both().find(|(site, look)| is_out_of_sight(site, look)) {
+        return Some((
+            format!(
+                "the marker of source '{}' is gone from {}, and its retired store too, {is_begun_anew}",
+                site.name,
+                site.path.display()
+            ),
+            "mount the volume that they are on; only if they are gone for good, run `cutover migrate`, or start the daemon on SQL: either puts the marker back",
+        ));
+    }
+    if let Some((site, _)) = both().find(|(_, look)| is_gone(look)) {
+        return Some((
+            format!(
+                "the marker of source '{}' is gone from {}, {is_begun_anew}",
+                site.name,
+                site.path.display()
+            ),
+            "run `cutover migrate`, or start the daemon on SQL: either puts the marker back",
+        ));
+    }
+    let mut sources = both().zip(&status.sources);
+    let is_lost =
+        |source: &SourceStatus| source.retired.is_none() && source.retired_differs.is_some();
+    if let Some(((site, _), _)) = sources.find(|(_, source)| is_lost(source)) {
+        return Some((
+            format!(
+                "the retired store of source '{}' is gone from {}",
+                site.name,
+                site.retired.display()
+            ),
+            "mount the volume that it is on, or put it back; only if it is gone for good, nothing more can be done, and nothing in the SQL database is changed by that",
+        ));
+    }
+    if let Some((site, _)) = both().find(|(_, look)| look.is_half_freed()) {
+        return Some((
+            format!(
+                "the retired store of source '{}' was to be freed, and stands in part or whole at {}",
+                site.name,
+                site.retired.display()
+            ),
+            "run `cutover reclaim` again, which goes on",
+        ));
+    }
+    let missing = &status.target.tables_missing;
+    (!missing.is_empty()).then(|| {
+        (
+            format!(
+                "the migration filled {}, and that is gone from the SQL database",
+                named(missing)
+            ),
+            "run `cutover verify`, and keep the retired stores unless the daemon itself has dropped it",
+        )
+    })
+}
+
+/// Tables that are named in a line; the others are counted.
+const TABLES_SHOWN: usize = 3;
+
+fn named(tables: &[String]) -> String {
+    let shown: Vec<String> =
+        tables.iter().take(TABLES_SHOWN).map(|table| format!("table '{table}'")).collect();
+    let more = tables.len().saturating_sub(shown.len());
+    let shown = shown.join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
 /// The status of places of which some can't even be looked at.
 fn blind(plan: &Plan, cause: &Cause) -> Status {
     let sources = plan.sources().map(|(name, path)| {
         let looked = Site::new(name, path)
-            .and_then(|site| site.look(&[]).map(|look| source(&site, &look, &[])));
+            .and_then(|site| site.look(&[]).map(|look| source(&site, &look, None, &[])));
         looked.unwrap_or_else(|cause| SourceStatus {
             marker: "unknown",
             detail: Some(cause.to_string()),
@@ -294,8 +368,10 @@ fn blind(plan: &Plan, cause: &Cause) -> Status {
     status
 }
 
-/// `known` are the migrations whose temporary files may be left over.
-fn source(site: &Site, look: &Look, known: &[MigrationId]) -> SourceStatus {
+/// `was` is what stood there, where that is known; `known` are the migrations whose temporary files may be
+/// left over. A store that is being unsealed, freed or read may differ for an instant, like all that is said
+/// here.
+fn source(site: &Site, look: &Look, was: Option<Was>, known: &[MigrationId]) -> SourceStatus {
     let Look { path, retired, .. } = look;
     let marker = path.marker();
     let store = match (path, retired) {
@@ -307,15 +383,13 @@ fn source(site: &Site, look: &Look, known: &[MigrationId]) -> SourceStatus {
     let tree = store
         .filter(|store| marker.is_some() || store.join("version").is_file())
         .map(|store| inventory::tree(store));
-    let compared = matches!(&tree, Some(Ok(_)))
-        && matches!(retired, Standing::Directory(_))
-        && marker.is_some_and(|m| m.stage != Stage::Reclaimed && m.store.is_some());
-    let (differs, unread) =
-        match marker.map(|marker| retired_differs(marker, retired, tree.as_ref())) {
-            Some(Ok(differs)) => (differs, None),
-            Some(Err(cause)) => (None, Some(cause.to_string())),
-            None => (None, None),
-        };
+    let is_comparable = matches!(retired, Standing::Directory(_)) && !look.is_unknown();
+    let compared = is_comparable && matches!(&tree, Some(Ok(_)));
+    let differs = look.retired_differs(was, tree.as_ref().and_then(|tree| tree.as_ref().ok()));
+    let unread = match &tree {
+        Some(Err(cause)) if is_comparable => Some(cause.to_string()),
+        Some(_) | None => None,
+    };
     let left_over = site.left_over(known, [path, retired]).unwrap_or_default();
     SourceStatus {
         marker: match path {
@@ -339,37 +413,6 @@ fn source(site: &Site, look: &Look, known: &[MigrationId]) -> SourceStatus {
         in_use_by: store.and_then(|store| held_by(&store.join("lock"))),
         detail: path.detail().or(retired.detail()).map(str::to_owned),
         ..SourceStatus::nothing(&site.name, &site.path)
-    }
-}
-
-/// A store that is being unsealed, freed or read may differ for an instant, like all that is said here.
-/// `tree` is what lies in the retired store, where there is one.
-fn retired_differs<'a>(
-    marker: &Marker,
-    retired: &Standing,
-    tree: Option<&'a Result<Tree, Cause>>,
-) -> Result<Option<String>, &'a Cause> {
-    if marker.was == Was::Nothing {
-        return Ok(None);
-    }
-    let is_freed = marker.stage == Stage::Reclaimed;
-    match (retired, &marker.store) {
-        (Standing::Directory(_), Some(sealed)) => {
-            Ok(match tree.map(Result::as_ref).transpose()? {
-                Some(tree) if is_freed => inventory::difference_of_the_rest(tree, sealed),
-                Some(tree) => inventory::difference_in_lengths(tree, sealed),
-                None => None,
-            })
-        }
-        (Standing::Directory(_), None) => Ok(None),
-        (
-            Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
-            _,
-        ) if is_freed => Ok(None),
-        (
-            Standing::Nothing | Standing::Marker(_) | Standing::Damaged(_) | Standing::Foreign(_),
-            _,
-        ) => Ok(Some("it is gone".to_owned())),
     }
 }
 
@@ -421,12 +464,16 @@ impl Status {
     /// Puts what needs one more word in the place of what throws away what a retired store may have lost.
     fn where_stores_changed(&mut self, has_copy: bool) {
         let is_unread = self.sources.iter().any(|source| source.retired_unread.is_some());
-        let is_changed = self.sources.iter().any(|source| source.retired_differs.is_some());
+        let is_changed = self
+            .sources
+            .iter()
+            .any(|source| source.retired_differs.is_some() || source.retired_is_unknown());
+        let is_missing = !self.target.tables_missing.is_empty();
         if is_unread {
             self.can.retain(|verb| *verb != Verb::RECLAIM);
         }
         for verb in &mut self.can {
-            if *verb == Verb::RECLAIM && is_changed {
+            if *verb == Verb::RECLAIM && (is_changed || is_missing) {
                 *verb = Verb::RECLAIM_CHANGED;
             } else if verb.verb == "abort" && has_copy && (is_changed || is_unread) {
                 *verb = Verb::ABORT_CHANGED;
@@ -446,6 +493,13 @@ impl Status {
 }
 
 impl SourceStatus {
+    /// Whether a retired store stands and nothing says what was sealed: its marker is gone, or was put back
+    /// for one that was gone. Neither a rerun nor a reclaim trusts it unasked.
+    #[must_use]
+    pub const fn retired_is_unknown(&self) -> bool {
+        self.retired.is_some() && !self.retired_compared && self.retired_unread.is_none()
+    }
+
     fn nothing(name: &str, path: &Path) -> Self {
         Self {
             name: name.to_owned(),
@@ -481,6 +535,7 @@ impl TargetStatus {
             pairs: 0,
             bytes: 0,
             quarantine: None,
+            tables_missing: Vec::new(),
             times: None,
             detail: None,
         }

@@ -264,6 +264,20 @@ impl Target {
         Ok(self.peek(&read)?.unwrap_or_default())
     }
 
+    /// Those of `tables` that are there no more; what a program has put in a table's place by its name is its
+    /// own business.
+    pub(crate) fn missing(&self, tables: &[TableRecorded]) -> Result<Vec<String>, Cause> {
+        let read = |connection: &Connection| {
+            let standing =
+                Standing::look(connection).map_err(engine("look at the tables of", &self.path))?;
+            let is_gone =
+                |table: &&TableRecorded| matches!(standing.of(&table.name), None | Some("index"));
+            Ok(tables.iter().filter(is_gone).map(|table| table.name.clone()).collect())
+        };
+        let all = || tables.iter().map(|table| table.name.clone()).collect();
+        Ok(self.peek(&read)?.unwrap_or_else(all))
+    }
+
     /// Why what the plan's keyspaces become, each with its source, does not fit their tables, as far as
     /// these could be made in `stand_in`. SQLite reads the whole schema for each table that it makes, so
     /// they are made there once.

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Abort(GoBack),
     /// Copy the retired stores once more, when the SQL database is lost
     #[command(after_help = HELP)]
-    Rerun(ChangeOrLost),
+    Rerun(CopyAgain),
     /// Give the KV stores back as they were sealed, when the SQL database is lost
     #[command(after_help = HELP)]
     RestoreKv(ChangeOrLost),
@@ -121,6 +121,15 @@ pub(crate) struct Free {
     #[command(flatten)]
     pub(crate) change: Change,
     /// Delete a retired store also where it is not what was sealed
+    #[arg(long)]
+    pub(crate) even_if_changed: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CopyAgain {
+    #[command(flatten)]
+    pub(crate) change: ChangeOrLost,
+    /// Copy a retired store as it is now also where nothing says what was sealed
     #[arg(long)]
     pub(crate) even_if_changed: bool,
 }

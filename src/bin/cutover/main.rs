@@ -13,7 +13,7 @@ mod report;
 mod signals;
 mod verbs;
 
-use arguments::{Arguments, Command, GoBack, PlanArguments};
+use arguments::{Arguments, Command, CopyAgain, GoBack, PlanArguments};
 use clap::Parser;
 use cutover::Plan;
 use exit::Stop;
@@ -63,7 +63,10 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
             let GoBack { change, even_if_changed } = back;
             verbs::abort(&change.plan.build()?, change.into(), *even_if_changed)
         }
-        Command::Rerun(change) => copying(&change.plan, |plan| verbs::rerun(plan, change.into())),
+        Command::Rerun(again) => {
+            let CopyAgain { change, even_if_changed } = again;
+            copying(&change.plan, |plan| verbs::rerun(plan, change.into(), *even_if_changed))
+        }
         Command::RestoreKv(change) => verbs::restore_kv(&change.plan.build()?, change.into()),
         Command::Reclaim(free) => {
             verbs::reclaim(&free.change.plan.build()?, free.change.yes, free.even_if_changed)

@@ -232,6 +232,7 @@ fn standing(source: &SourceStatus) -> String {
         source.retired_unread.as_ref().map(|reason| {
             format!("the retired store could not be compared with what was sealed: {reason}")
         }),
+        source.retired_is_unknown().then(|| UNKNOWN.to_owned()),
         (!source.left_over.is_empty()).then(|| {
             format!("left by a killed run, and removed by the next: {}", shown(&source.left_over))
         }),
@@ -272,6 +273,10 @@ pub(crate) fn foreign(plan: &Plan) -> Result<(), Stop> {
     Ok(())
 }
 
+/// How a retired store stands of which nothing says what was sealed.
+const UNKNOWN: &str =
+    "nothing says what was sealed, since its marker is gone or was put back, so it is not compared";
+
 /// The retired stores that are not known to be as they were sealed, each with how it stands.
 #[derive(Default)]
 pub(crate) struct Unlike {
@@ -306,14 +311,15 @@ pub(crate) fn retired(status: &Status, all: bool) -> Unlike {
                 unlike.unread.push(named(reason));
                 format!("NOT COMPARED with what was sealed: {reason}")
             }
-            (None, None) if !all => continue,
-            (None, None) if source.retired_compared => {
-                "as it was sealed, by its files' names and lengths".to_owned()
+            (None, None) if source.retired_is_unknown() => {
+                unlike.changed.push(named(UNKNOWN));
+                UNKNOWN.to_owned()
             }
+            (None, None) if !all => continue,
             (None, None) if source.marker == "reclaimed" => {
                 "marked to be freed, and what is left of it is as it was sealed".to_owned()
             }
-            (None, None) => "nothing says what was sealed, so it is not compared".to_owned(),
+            (None, None) => "as it was sealed, by its files' names and lengths".to_owned(),
         };
         say(&format!("  source '{}' at {retired}: {stands}", source.name));
     }
@@ -383,9 +389,15 @@ pub(crate) fn skipped(skipped: &[Skipped]) {
     }
 }
 
-/// Warns of retired stores without their second lock.
-pub(crate) fn second_locks(plan: &Plan) -> Result<(), Stop> {
+/// Warns of retired stores that are gone, or without their second lock.
+pub(crate) fn stores_amiss(plan: &Plan) -> Result<(), Stop> {
     for source in cutover::status(plan)?.sources {
+        if source.retired.is_none() && source.retired_differs.is_some() {
+            complain(&format!(
+                "warning: the retired store of source '{}' is gone from {}.retired; if it is on a volume that is not mounted, mount it: its own marker is there too, and reclaim needs both",
+                source.name, source.path
+            ));
+        }
         if let (Some(retired), false) = (&source.retired, source.second_lock) {
             complain(&format!(
                 "warning: the second lock of source '{}' is not set: its version file in {retired} could not be changed; a store that is moved back from there opens. Make the file changeable, and run migrate again",

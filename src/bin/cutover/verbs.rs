@@ -7,8 +7,9 @@ use crate::progress::Shown;
 use crate::report::{self, say};
 use cutover::protocol::Contradiction;
 use cutover::{
-    Aborted, Committed, Error, Found, Handle, Migrating, Plan, RerunAllowed, Tombstoned,
-    discard_record, forget_record, open, plan_from_marker, replace_target, status, ticket,
+    Aborted, Committed, Error, Found, Handle, Migrating, Plan, RerunAllowed, SourceStatus,
+    Tombstoned, discard_record, forget_record, open, plan_from_marker, replace_target, status,
+    ticket,
 };
 
 /// Begins, or goes on with, the migration, to its end. Never reruns.
@@ -33,7 +34,7 @@ pub(crate) fn migrate(plan: &Plan, yes: bool) -> Result<(), Stop> {
         }
         Found::Tombstoned(handle) => {
             settle(handle)?;
-            report::second_locks(plan)
+            report::stores_amiss(plan)
         }
         Found::RerunAllowed(handle) => Err(lost(&handle)),
     }
@@ -264,11 +265,21 @@ fn aborted(aborted: &Aborted) {
 }
 
 /// Copies the retired stores once more.
-pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
+pub(crate) fn rerun(plan: &Plan, said: Said, even_if_changed: bool) -> Result<(), Stop> {
     let (found, replaced, since) = match open(plan) {
         Err(error) => {
+            let status = status(plan)?;
+            let is_unknown = status.sources.iter().any(SourceStatus::retired_is_unknown);
+            if is_unknown && !even_if_changed && (said.target_lost || said.record_lost) {
+                report::retired(&status, false);
+                return Err(Stop::new(
+                    NEEDS_APPROVAL,
+                    "nothing was changed: a part of a store would pass for all of it; put its marker back \
+                     from a backup, or, if the store is to be copied as it is now, give --even-if-changed",
+                ));
+            }
             // Once the target is given up, nothing says this any more.
-            let since = status(plan)?.live_since;
+            let since = status.live_since;
             (without_target(plan, "rerun", error, said)?, true, since)
         }
         Ok(found) => (found, false, None),
@@ -277,7 +288,13 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
     let stopped = |error: Error| if replaced { error.part_way() } else { error };
     match found {
         Found::RerunAllowed(mut handle) => {
-            look_before_asking(said.yes, || handle.check()).map_err(stopped)?;
+            let ticket = if even_if_changed {
+                ticket::Rerun::losing_also_what_a_store_has_lost()
+            } else {
+                ticket::Rerun::losing_writes_made_in_sql()
+            };
+            look_before_asking(said.yes || even_if_changed, || handle.check()).map_err(stopped)?;
+            report::retired(&status(plan)?, false);
             approve(
                 &format!(
                     "this copies the retired stores once more. {}, and an older copy of it is refused \
@@ -286,9 +303,7 @@ pub(crate) fn rerun(plan: &Plan, said: Said) -> Result<(), Stop> {
                 ),
                 said.yes,
             )?;
-            let migrating = handle
-                .rerun(ticket::Rerun::losing_writes_made_in_sql())
-                .map_err(|failed| stopped(failed.into()))?;
+            let migrating = handle.rerun(ticket).map_err(|failed| stopped(failed.into()))?;
             Ok(run(migrating, &mut Shown::until_asked_to_stop()).map_err(Error::part_way)?)
         }
         Found::Migrating(_) | Found::Committed(_) => {
@@ -356,33 +371,30 @@ pub(crate) fn restore_kv(plan: &Plan, said: Said) -> Result<(), Stop> {
 /// Frees the retired bytes.
 pub(crate) fn reclaim(plan: &Plan, yes: bool, even_if_changed: bool) -> Result<(), Stop> {
     match open(plan)? {
-        Found::Tombstoned(handle) => {
+        Found::Tombstoned(mut handle) => {
             report::foreign(plan)?;
             say("this deletes the last bytes of the old stores:");
             let unlike = report::retired(&status(plan)?, true);
-            if !unlike.changed.is_empty() && !even_if_changed {
-                return Err(Stop::new(
-                    NEEDS_APPROVAL,
-                    format!(
-                        "nothing was deleted: what is not as it was sealed may hold data that is nowhere \
-                         else (source {}); run verify and find out what changed it, or, if it may go all \
-                         the same, give --even-if-changed",
-                        unlike.changed.join("; source ")
-                    ),
-                ));
-            }
-            if !unlike.unread.is_empty() && !even_if_changed {
+            let ticket = if even_if_changed {
+                ticket::Reclaim::losing_also_what_may_be_nowhere_else()
+            } else {
+                ticket::Reclaim::losing_the_way_back()
+            };
+            if unlike.changed.is_empty() && !unlike.unread.is_empty() && !even_if_changed {
                 return Err(Stop::refused(format!(
                     "nothing was deleted: it is not known whether this is as it was sealed: source {}",
                     unlike.unread.join("; source ")
                 )));
+            }
+            if !even_if_changed {
+                handle.check()?;
             }
             approve(
                 "No rerun and no way back to the KV stores is possible after it; the markers stay. The \
                  check to run before is `cutover verify`, which reads every pair on both sides.",
                 yes,
             )?;
-            let handle = handle.reclaim(ticket::Reclaim::losing_the_way_back())?;
+            let handle = handle.reclaim(ticket)?;
             report::skipped(handle.skipped());
             report::freed(handle.freed());
             let bytes: u64 = handle.freed().iter().map(|freed| freed.bytes).sum();

@@ -92,7 +92,7 @@ edges! {
     into_kv         "into_kv()"                  takes UseKv   [ok    E0599 E0599 E0599 E0599];
     begin           "begin()"                    takes Begin   [ok    E0599 E0599 E0599 E0599];
     begin_observed  "begin_observed(observer)"   takes Begin   [ok    E0599 E0599 E0599 E0599];
-    check           "check()"                    looks Nothing [ok    ok    E0599 E0599 ok   ];
+    check           "check()"                    looks Nothing [ok    ok    E0599 ok    ok   ];
     is_rerun        "is_rerun()"                 looks Nothing [E0599 ok    E0599 E0599 E0599];
     is_copied       "is_copied()"                looks Nothing [E0599 ok    E0599 E0599 E0599];
     prepare         "prepare(observer)"          takes Prepare [E0599 ok    E0599 E0599 E0599];
