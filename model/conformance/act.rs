@@ -170,13 +170,13 @@ impl Act {
                 State::Tombstoned
             }
             (Self::Rerun, Found::RerunAllowed(handle)) => {
-                handle.rerun(ticket::Rerun::losing_writes_made_in_sql())?.state()
+                handle.rerun(ticket::Rerun::losing_also_what_a_store_has_lost())?.state()
             }
             (Self::RestoreKv, Found::RerunAllowed(handle)) => {
                 handle.restore_kv(ticket::RestoreKv::losing_writes_made_in_sql())?.state()
             }
             (Self::Reclaim, Found::Tombstoned(handle)) => {
-                handle.reclaim(ticket::Reclaim::losing_the_way_back())?.state()
+                handle.reclaim(ticket::Reclaim::losing_also_what_may_be_nowhere_else())?.state()
             }
             (_, found) => return Ok(Told::NoSuchMove(state(&found))),
         }))
