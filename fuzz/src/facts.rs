@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use cutover::protocol::{
     AtPath, AtRetired, Attempt, ClaimSeen, Intent, MarkerSeen, MigrationId, Observation,
-    RecordSeen, RecordStage, Run, Session, SourceSeen, Stage, Step, TargetSeen, SecondLock, Was,
+    RecordSeen, RecordStage, Run, SecondLock, Session, SourceSeen, Stage, Step, TargetSeen, Was,
 };
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@ use RecordStage::{Committed, Copying, Live};
 use Stage::{Final, Reclaimed, Restoring, Sealed, Tombstone};
 use cutover::protocol::{
     AtPath, AtRetired, ClaimSeen, Intent, MarkerSeen, Observation, RecordSeen, RecordStage,
-    Session, Stage, State, Step, TargetSeen, SecondLock, Was, classify,
+    SecondLock, Session, Stage, State, Step, TargetSeen, Was, classify,
 };
 
 /// The rule that `step` breaks, if it breaks one.
