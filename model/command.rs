@@ -37,6 +37,11 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// All that a command has said.
+pub fn said(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 /// Demands that every file is as it was, and names those that are not.
 pub fn unchanged(folder: &Path, before: &Snapshot) {
     let after = snapshot(folder);
@@ -63,6 +68,13 @@ impl Daemon {
     pub fn opened_once() -> Self {
         let daemon = Self::new();
         daemon.is_whole_in_kv();
+        daemon
+    }
+
+    /// The same, migrated.
+    pub fn live() -> Self {
+        let daemon = Self::opened_once();
+        daemon.ends("migrate", &["--yes"], 0);
         daemon
     }
 

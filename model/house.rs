@@ -1,5 +1,6 @@
 //! The house: modules know only those below them, and the documents that describe it are right.
 
+use crate::ids::{Repository, quoted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -48,19 +49,6 @@ fn imports(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// Each file below `src/`, with its path there.
-fn files(root: &Path, folder: &str, found: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(root.join(folder)).expect("lists") {
-        let name = entry.expect("lists").file_name().into_string().expect("UTF-8");
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        if root.join(&path).is_dir() {
-            files(root, &path, found);
-        } else if let Some(module) = path.strip_suffix(".rs") {
-            found.push((module.to_owned(), fs::read_to_string(root.join(&path)).expect("reads")));
-        }
-    }
-}
-
 /// Of each module in `src/`, whom it knows and in which file.
 fn arrows(files: &[(String, String)]) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut arrows: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -102,24 +90,23 @@ fn wrong(order: &[String], arrows: &BTreeMap<String, BTreeMap<String, String>>) 
     wrong
 }
 
-fn text(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a document")
-}
-
 /// The first cell of each row of a table: the words in code style.
 fn rows(document: &str) -> Vec<(Vec<String>, String)> {
     let cells = |line: &str, at: usize| line.split('|').nth(at).map(str::trim).map(str::to_owned);
-    let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     let lines = document.lines().filter(|line| line.starts_with('|'));
-    lines.filter_map(|line| Some((words(line), cells(line, 3)?))).collect()
+    lines.filter_map(|line| Some((quoted(line).collect(), cells(line, 3)?))).collect()
 }
 
 #[test]
 fn modules_know_only_those_below_them() {
-    let mut found = Vec::new();
-    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    let repository = Repository::of_this_project();
+    let own = |(path, text): (&String, &String)| {
+        let module = path.strip_prefix("src/")?.strip_suffix(".rs")?;
+        Some((module.to_owned(), text.clone()))
+    };
+    let found: Vec<_> = repository.sources().filter_map(own).collect();
     assert!(found.len() > 70, "{}", found.len());
-    let document = text(ARCHITECTURE);
+    let document = &repository.texts[ARCHITECTURE];
     let table = document.split("\n## ").find(|part| part.starts_with("The modules")).expect("it");
     let order: Vec<String> =
         rows(table).into_iter().filter_map(|(words, _)| words.into_iter().next()).collect();
@@ -159,14 +146,15 @@ fn an_arrow_that_points_up_and_a_module_that_nobody_names_are_found() {
 /// Thirteen of fifteen were wrong. `CUTOVER_PIN=1` writes them anew.
 #[test]
 fn the_files_to_audit_have_as_many_lines_as_their_table_says() {
-    let mut document = text(AUDIT);
+    let repository = Repository::of_this_project();
+    let mut document = repository.texts[AUDIT].clone();
     let mut wrong = Vec::new();
     let table = rows(&document);
     let sizes = table.iter().filter_map(|(words, lines)| Some((words, lines.parse().ok()?)));
     for (words, lines) in sizes.clone() {
         let files = words.iter().filter(|word| word.starts_with("src/")).cloned();
         let files: Vec<String> = files.collect();
-        let own = |file: &String| code(&text(file)).lines().count();
+        let own = |file: &String| code(&repository.texts[file]).lines().count();
         let found: usize = files.iter().map(own).sum();
         // Not every line that is added changes a document.
         if found.abs_diff(lines) > found / 10 {

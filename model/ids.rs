@@ -8,6 +8,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+pub use text::quoted;
 use text::{Link, Test, anchors, claims, code_words, ids_in, links, resolve, tests_in};
 
 /// Where the ids of each letter are declared, each once: assumptions, invariants, limits, proofs.
@@ -41,12 +42,18 @@ const OWN: &str = "model/ids";
 
 /// The files that are read, by their paths, and the paths of all files and folders.
 #[derive(Clone, Debug, Default)]
-struct Repository {
-    texts: BTreeMap<String, String>,
+pub struct Repository {
+    pub texts: BTreeMap<String, String>,
     paths: BTreeSet<String>,
 }
 
 impl Repository {
+    pub fn of_this_project() -> Self {
+        let mut repository = Self::default();
+        repository.add(Path::new(env!("CARGO_MANIFEST_DIR")), "");
+        repository
+    }
+
     fn add(&mut self, root: &Path, folder: &str) {
         for entry in fs::read_dir(root.join(folder)).expect("lists") {
             let entry = entry.expect("lists");
@@ -72,7 +79,7 @@ impl Repository {
         self.ending(".md")
     }
 
-    fn sources(&self) -> impl Iterator<Item = (&String, &String)> {
+    pub fn sources(&self) -> impl Iterator<Item = (&String, &String)> {
         self.ending(".rs")
     }
 
@@ -235,8 +242,6 @@ fn check_links(repository: &Repository, found: &mut Vec<String>) {
 
 #[test]
 fn every_id_test_file_and_heading_that_the_documents_name_is_real() {
-    let mut repository = Repository::default();
-    repository.add(Path::new(env!("CARGO_MANIFEST_DIR")), "");
-    let found = complaints(&repository, &RETIRED);
+    let found = complaints(&Repository::of_this_project(), &RETIRED);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

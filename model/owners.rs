@@ -43,7 +43,8 @@ fn not_of(uid: u32, folder: &Path) -> Vec<(PathBuf, u32)> {
     found
 }
 
-fn give(path: &Path, uid: u32) {
+/// Gives a file, or a folder and all that is in it, to a user.
+pub fn give(path: &Path, uid: u32) {
     std::os::unix::fs::lchown(path, Some(uid), Some(uid)).expect("these tests need root");
     if fs::symlink_metadata(path).expect("metadata").is_dir() {
         for entry in fs::read_dir(path).expect("lists") {

@@ -1,27 +1,17 @@
 //! Markers, targets and stores that are damaged: what is told of them, and what comes of the advice.
 
 use super::advice::{follow, offers_what_works};
-use super::verifying::as_nobody;
-use super::{COMMAND, Daemon, code, cutover, text, unchanged};
+use super::verifying::{NOBODY, as_nobody};
+use super::{COMMAND, Daemon, code, cutover, said, text, unchanged};
 use crate::common::{copy_tree, snapshot};
+use crate::owners::give;
 use cutover::fault::BUSY_ENVIRONMENT;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
-
-fn live() -> Daemon {
-    let daemon = Daemon::opened_once();
-    daemon.ends("migrate", &["--yes"], 0);
-    daemon
-}
 
 fn next(daemon: &Daemon) -> String {
     daemon.status()["next"].as_str().expect("what next").to_owned()
-}
-
-fn said(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 fn cut(file: &Path) {
@@ -32,7 +22,7 @@ fn cut(file: &Path) {
 /// The error asked for a backup; that to move it away is enough stood in the guide alone.
 #[test]
 fn what_stands_in_a_marker_s_place_beside_a_live_database_is_moved_away_as_the_error_says() {
-    let daemon = live();
+    let daemon = Daemon::live();
     let both = ["accounts", "sessions"];
     let is_live_again = |daemon: &Daemon| {
         daemon.ends("migrate", &["--yes"], 0);
@@ -110,7 +100,7 @@ fn garbage_at_the_target_gets_one_piece_of_advice_and_it_works() {
     assert!(garbage(&daemon).contains("\"abort\""));
     daemon.ends("abort", &["--yes"], 0);
     daemon.is_whole_in_kv();
-    let daemon = live();
+    let daemon = Daemon::live();
     assert!(garbage(&daemon).contains("\"rerun\""));
     daemon.ends("rerun", &["--yes"], 0);
     daemon.is_whole_in_sql();
@@ -120,7 +110,7 @@ fn garbage_at_the_target_gets_one_piece_of_advice_and_it_works() {
 #[test]
 fn what_a_damaged_store_stands_in_the_way_of_is_not_offered() {
     let table = |daemon: &Daemon| daemon.path("accounts.retired/keyspaces/1/tables/77");
-    let daemon = live();
+    let daemon = Daemon::live();
     fs::remove_file(daemon.target()).expect("removes");
     fs::write(table(&daemon), "new").expect("writes");
     offers_what_works("a damaged store, and no SQL file", &daemon, &[]);
@@ -142,24 +132,11 @@ fn what_a_damaged_store_stands_in_the_way_of_is_not_offered() {
     }
 }
 
-/// Gives everything below a folder to the user of [`as_nobody`].
-fn give_to_nobody(folder: &Path) {
-    chown(folder, Some(65534), Some(65534)).expect("these tests need root");
-    for entry in fs::read_dir(folder).expect("lists") {
-        let path = entry.expect("lists").path();
-        if path.is_dir() {
-            give_to_nobody(&path);
-        } else {
-            chown(&path, Some(65534), Some(65534)).expect("these tests need root");
-        }
-    }
-}
-
 /// It was said to differ, and the word for what differs was advised.
 #[test]
 fn a_store_that_could_not_be_compared_is_not_said_to_differ() {
     let closed = |daemon: &Daemon| {
-        give_to_nobody(&daemon.folder);
+        give(&daemon.folder, NOBODY);
         let closed = daemon.path("accounts.retired/keyspaces/1");
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closes");
         let status = as_nobody(daemon, "status", &["--json"]);
@@ -173,7 +150,7 @@ fn a_store_that_could_not_be_compared_is_not_said_to_differ() {
         assert!(!told.contains("is not what was sealed"), "{told}");
         status["can"].to_string()
     };
-    let daemon = live();
+    let daemon = Daemon::live();
     let can = closed(&daemon);
     assert!(can.contains("\"verify\"") && !can.contains("reclaim"), "{can}");
     let before = snapshot(&daemon.folder);
@@ -258,7 +235,7 @@ fn damage_that_verify_finds_by_reading_is_a_difference_and_told_in_words() {
 /// Nothing said so, and fjall would have begun a new store in that folder.
 #[test]
 fn a_version_file_that_is_gone_from_a_retired_store_is_a_difference() {
-    let daemon = live();
+    let daemon = Daemon::live();
     fs::remove_file(daemon.path("accounts.retired/version")).expect("removes");
     for _ in 0..2 {
         let status = daemon.status();

@@ -2,7 +2,7 @@
 //! anything, and one whose table is gone. None is freed, or copied from, unasked.
 
 use super::advice::offers_what_works;
-use super::{Daemon, code, cutover, text, unchanged};
+use super::{Daemon, code, cutover, said, unchanged};
 use crate::child;
 use crate::common::{SOURCES, copy_tree, copy_tree_anew, small_plan, snapshot};
 use crate::daemon::sqlite;
@@ -10,17 +10,6 @@ use crate::refusals::Mount;
 use cutover::{Error, Found, Plan, open, ticket};
 use std::fs;
 use std::path::Path;
-use std::process::Output;
-
-fn live() -> Daemon {
-    let daemon = Daemon::opened_once();
-    daemon.ends("migrate", &["--yes"], 0);
-    daemon
-}
-
-fn said(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
-}
 
 /// Frees the small daemon's stores in a process that may be killed.
 pub fn reclaim(folder: &Path) {
@@ -103,7 +92,7 @@ fn i8_reclaim_frees_nothing_while_the_volume_of_a_store_and_its_marker_is_not_mo
 /// A whole keyspace was gone: `reclaim` deleted the rest, and `rerun` said that it was done.
 #[test]
 fn i2_a_store_whose_marker_was_put_back_is_neither_freed_nor_copied_from_unasked() {
-    let daemon = live();
+    let daemon = Daemon::live();
     let kept = daemon.folder.with_file_name("kept");
     copy_tree(&daemon.folder, &kept);
     fs::remove_file(daemon.path("accounts")).expect("removes");
@@ -160,7 +149,7 @@ fn i2_a_store_whose_marker_was_put_back_is_neither_freed_nor_copied_from_unasked
 /// The only copy was deleted after a `verify` that had said MISSING.
 #[test]
 fn i8_reclaim_frees_nothing_while_a_table_that_was_migrated_is_gone() {
-    let daemon = live();
+    let daemon = Daemon::live();
     sqlite(&daemon.target(), "DELETE FROM accounts_first");
     sqlite(&daemon.target(), "ALTER TABLE sessions_first ADD COLUMN note TEXT");
     sqlite(&daemon.target(), "DROP TABLE accounts_second");
@@ -188,7 +177,7 @@ fn i8_reclaim_frees_nothing_while_a_table_that_was_migrated_is_gone() {
 /// `verify` said "freed" of all stores, and ended with 0; `status` said nothing.
 #[test]
 fn a_reclaim_that_was_cut_short_is_told_by_status_and_by_verify() {
-    let daemon = live();
+    let daemon = Daemon::live();
     let kept = daemon.folder.with_file_name("kept");
     copy_tree(&daemon.folder, &kept);
     // The first kill after which one store is freed. More fault points than a reclaim passes.

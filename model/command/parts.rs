@@ -1,16 +1,11 @@
 //! Stores of which a part is not there, as an operator meets them: a volume that is not mounted any
 //! more, a link, a backup without its journal, a retired store that somebody emptied.
 
-use super::{Daemon, cutover, text, unchanged};
+use super::{Daemon, cutover, said, unchanged};
 use crate::common::{Pairs, SOURCES, copy_tree, small_store, snapshot, write_store};
 use crate::refusals::Mount;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
-
-fn said(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
-}
 
 /// Demands that `plan` and `migrate` refuse, say `words` and change nothing.
 fn refused(daemon: &Daemon, words: &str) {

@@ -1,7 +1,7 @@
 //! `verify` and `reclaim`: what differs, what could not be looked at, and what the last bytes of the old
 //! stores are deleted for.
 
-use super::{COMMAND, Daemon, code, cutover, text, unchanged};
+use super::{COMMAND, Daemon, code, cutover, said, unchanged};
 use crate::common::{SOURCES, snapshot};
 use crate::daemon::sqlite;
 use std::fs;
@@ -9,16 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 /// As the shell has it.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 fn live() -> Daemon {
     let daemon = Daemon::new();
     daemon.ends("migrate", &["--yes"], 0);
     daemon
-}
-
-fn said(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 /// Runs a verb as a user who owns nothing of the daemon's.

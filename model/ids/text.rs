@@ -54,7 +54,8 @@ fn prose(text: &str) -> String {
     prose
 }
 
-fn quoted(text: &str) -> impl Iterator<Item = String> {
+/// The words of a text that are set as code.
+pub fn quoted(text: &str) -> impl Iterator<Item = String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 

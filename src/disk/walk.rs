@@ -21,7 +21,7 @@ const FOLDERS_DEEP_MAX: usize = 64;
 const SYNCS_AT_ONCE: usize = 16;
 
 /// The bits of a mode that let others than the owner write.
-const SHARED: u16 = 0o022;
+pub(crate) const SHARED: u32 = 0o022;
 
 /// What goes along with a walk.
 pub(crate) trait Visitor {
@@ -106,8 +106,8 @@ impl Entry<'_> {
     }
 
     /// Whether others than its owner may write it.
-    pub(crate) const fn is_shared(&self) -> bool {
-        self.found.stx_mode & SHARED != 0
+    pub(crate) fn is_shared(&self) -> bool {
+        u32::from(self.found.stx_mode) & SHARED != 0
     }
 
     /// Its length.

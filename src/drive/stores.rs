@@ -6,8 +6,7 @@ use crate::copy::{Copied, Job, Middle, compare_target, copy, digest_source, veri
 use crate::disk;
 use crate::error::{BEGUN_WITH_OR_ABORT, Cause, Error};
 use crate::look::{Places, Seen, changed_plan, is_mapped_as};
-use crate::mapping::Keyspace;
-use crate::mapping::{Sizes, Table};
+use crate::mapping::{Keyspace, Sizes, Table};
 use crate::observer::{Observer, Pace, Phase};
 use crate::place::{Look, Standing};
 use crate::plan::check_distinct;

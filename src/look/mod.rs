@@ -139,7 +139,6 @@ impl Places {
     /// Refuses a target that this user can't make for whom it will belong to, and one that is there and
     /// that nobody to whom a store belongs may write: once it is live, the daemon is locked out.
     pub(crate) fn check_target_owner(&self) -> Result<(), Cause> {
-        self.target.check_users(&self.store_owners()?)?;
         self.target_owner()?.as_ref().map_or(Ok(()), Owner::check)?;
         let stores = self.store_owners()?;
         let Some(first) = stores.first() else { return Ok(()) };

@@ -94,9 +94,7 @@ impl Verb {
         verb: "abort --target-lost",
         does: "abort a migration that has not committed, if its SQL file is gone for good",
     };
-}
 
-impl Verb {
     /// The same with one more word, where it would copy from a retired store that may be a part alone.
     fn where_known(self, places: &Places, seen: &Seen) -> Self {
         let changed = [

@@ -3,9 +3,7 @@
 
 use crate::copy::{Counted, Job, REFUSED_TOLD_MAX, copy, first_refused, unread};
 use crate::disk;
-use crate::drive::Opened;
-use crate::drive::{Driver, new_id, several};
-use crate::drive::{Survey, survey};
+use crate::drive::{Driver, Opened, Survey, new_id, several, survey};
 use crate::error::{Cause, Error, Mismatch, RefusedPair, not_from};
 use crate::mapping::Rows;
 use crate::observer::{Observer, Phase, Progress};

@@ -4,6 +4,7 @@ use super::errors;
 use super::inventory::{self, Tree};
 use crate::disk::lock::holder_of;
 use crate::disk::owner::as_owner_of;
+use crate::disk::walk::SHARED;
 use crate::error::denied::{denied_within, own_uid, user};
 use crate::error::{Cause, advice};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -256,7 +257,7 @@ fn check_owners(name: &str, path: &Path, folder: &File, tree: &Tree) -> Result<(
         let reason = format!("belongs to {}, and the store's folder to {}", user(*uid), user(0));
         return refused(path.join(place), reason, give.to_owned());
     }
-    let shared = (found.mode() & OTHERS_WRITE != 0).then(|| path.to_owned());
+    let shared = (found.mode() & SHARED != 0).then(|| path.to_owned());
     match shared.or_else(|| tree.shared.as_ref().map(|place| path.join(place))) {
         Some(place) => {
             let next = format!("take that right away (chmod -R go-w), or {give}");
@@ -265,9 +266,6 @@ fn check_owners(name: &str, path: &Path, folder: &File, tree: &Tree) -> Result<(
         None => Ok(()),
     }
 }
-
-/// The bits of a folder's mode that let others than its owner make files in it.
-const OTHERS_WRITE: u32 = 0o022;
 
 /// Opens a store as a daemon does. It is never created.
 pub(crate) fn open_native(name: &str, path: &Path) -> Result<Database, Cause> {
